@@ -1,0 +1,5 @@
+"""``python -m wardian``."""
+
+from wardian.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Plan → layers in the store."""

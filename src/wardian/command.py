@@ -1,0 +1,53 @@
+"""One argument vector to run, what came of it, and a question that is asked by running one."""
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from wardian.errors import CommandFailed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One argument vector; never a shell string. Only one that has ``changes=False`` may be retried."""
+
+    argv: tuple[str, ...]
+    stdin: bytes | None = None
+    env: Mapping[str, str] = field(default_factory=dict)  # added to the host's environment
+    cwd: str | None = None
+    changes: bool = False
+
+    def __str__(self) -> str:
+        """Write the command so that it can be pasted into a POSIX shell."""
+        words = [*(f"{name}={shlex.quote(value)}" for name, value in self.env.items()), shlex.join(self.argv)]
+        line = " ".join(words)
+        return f"(cd {shlex.quote(self.cwd)} && {line})" if self.cwd else line
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a finished command left: exit code (``128 + n`` after signal n) and its output."""
+
+    command: Command
+    code: int
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+    def check(self) -> "Result":
+        """This result, or ``CommandFailed`` with the last lines the program wrote."""
+        if self.code:
+            said = (self.stderr or self.stdout).decode(errors="replace").strip().splitlines()[-6:]
+            program = self.command.argv[0].rsplit("/", 1)[-1]
+            raise CommandFailed(f"{program} exited with {self.code}: " + " | ".join(said), code=self.code)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Generic[T]):
+    """A command, and the pure function that reads its answer."""
+
+    command: Command
+    read: Callable[[Result], T]

@@ -1,0 +1,88 @@
+"""Everything Wardian raises on purpose, and the exit code each becomes.
+
+    WardianError            1    expected: what happened to what, and what to type next
+    ├── SpecError           2    the file or a flag is wrong; carries every fault at once
+    ├── LockStale           1    the lock does not describe the project any more
+    ├── CommandFailed       1    a program ran and said no
+    ├── Unavailable         1    a program, a kernel feature or a server is not there
+    ├── TestFailed          1    a named check inside an image failed
+    ├── DigestMismatch      1    bytes are not the bytes that were asked for
+    └── EngineFailed        125  `run`, `exec`, `shell`: the engine failed, not the program
+
+Anything else that reaches ``main`` is a bug and exits with 3.
+"""
+
+from dataclasses import dataclass
+
+
+class WardianError(Exception):
+    """An expected failure: one line for the user, and a hint with the next thing to type."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with the user's file: where (``images.train.apt[1]``), what, and a suggestion."""
+
+    path: str
+    message: str
+    source: str | None = None
+    line: int | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.source}:{self.line}: " if self.source and self.line else f"{self.source}: " if self.source else ""
+        where = f"{self.path}: " if self.path else ""
+        return f"{place}{where}{self.message}{f' ({self.hint})' if self.hint else ''}"
+
+
+class SpecError(WardianError):
+    """The file or a flag is wrong; ``faults`` holds every fault that was found."""
+
+    exit_code = 2
+
+    def __init__(self, faults: list[Fault] | str, *, hint: str | None = None) -> None:
+        self.faults = [Fault("", faults)] if isinstance(faults, str) else faults
+        super().__init__("\n".join(str(fault) for fault in self.faults), hint=hint)
+
+
+class LockStale(WardianError):
+    """The lock does not describe the project any more; ``wardian lock`` mends it."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        self.reasons = reasons
+        super().__init__("the lock is stale: " + "; ".join(reasons), hint="type: wardian lock")
+
+
+class CommandFailed(WardianError):
+    """A program ran and failed; ``code`` is its exit code, the message ends with its last lines."""
+
+    def __init__(self, message: str, *, code: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class Unavailable(WardianError):
+    """A program, a kernel feature or a server is not there; the hint says how to get it."""
+
+
+class TestFailed(WardianError):
+    """A named check inside an image failed."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of the name
+
+
+class DigestMismatch(WardianError):
+    """Bytes from outside are not the bytes that were asked for."""
+
+
+class EngineFailed(WardianError):
+    """The engine failed before, or instead of, the user's program. Source: docker-run(1), exit status 125."""
+
+    exit_code = 125

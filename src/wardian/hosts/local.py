@@ -1,0 +1,103 @@
+"""This machine."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import BinaryIO
+
+from wardian.command import Command, Result
+from wardian.errors import CommandFailed, Unavailable
+
+
+class LocalHost:
+    """Runs commands here. With ``trace``, each command is shown, ready to paste, before it runs."""
+
+    def __init__(self, trace: Callable[[Command], None] | None = None) -> None:
+        self._trace = trace
+
+    def run(self, command: Command, *, timeout: float | None = None) -> Result:
+        """Run to the end and keep the output."""
+        with self._start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            try:
+                stdout, stderr = child.communicate(command.stdin, timeout)
+            except subprocess.TimeoutExpired:
+                _kill(child)
+                raise CommandFailed(f"{command.argv[0]} did not finish within {timeout:g} s", code=124) from None
+            except BaseException:
+                _kill(child)
+                raise
+        return Result(command, _code(child.returncode), stdout, stderr)
+
+    def stream(self, command: Command, *, line: Callable[[str], None], timeout: float | None = None) -> Result:
+        """Run, hand each line of output to ``line``; the result holds the last 200 lines."""
+        last: deque[str] = deque(maxlen=200)
+        with self._start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
+            timer = threading.Timer(timeout or 0, lambda: _kill(child))
+            if timeout:
+                timer.start()
+            try:
+                if command.stdin is not None and child.stdin:
+                    threading.Thread(target=_feed, args=(child.stdin, command.stdin), daemon=True).start()
+                for raw in child.stdout or ():
+                    text = raw.decode(errors="replace").rstrip("\r\n")
+                    last.append(text)
+                    line(text)
+                child.wait()
+            except BaseException:
+                _kill(child)
+                raise
+            finally:
+                timer.cancel()
+        return Result(command, _code(child.returncode), "\n".join(last).encode())
+
+    def pipe(self, command: Command, *, stdout: BinaryIO) -> Result:
+        """Run with stdout going to a file object of this process."""
+        with self._start(command, stdout=stdout, stderr=subprocess.PIPE) as child:
+            try:
+                _, stderr = child.communicate(command.stdin)
+            except BaseException:
+                _kill(child)
+                raise
+        return Result(command, _code(child.returncode), b"", stderr)
+
+    def _start(self, command: Command, *, stdout: int | BinaryIO, stderr: int) -> "subprocess.Popen[bytes]":
+        if self._trace:
+            self._trace(command)
+        stdin = subprocess.DEVNULL if command.stdin is None else subprocess.PIPE
+        try:
+            return subprocess.Popen(
+                command.argv,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=command.cwd,
+                env={**os.environ, **command.env},
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            missing = error.filename or command.argv[0]
+            raise Unavailable(f"{missing} is not on this machine", hint="type: wardian doctor") from error
+
+
+def _feed(pipe: BinaryIO, content: bytes) -> None:
+    try:
+        pipe.write(content)
+        pipe.close()
+    except BrokenPipeError:
+        pass
+
+
+def _kill(child: "subprocess.Popen[bytes]") -> None:
+    """End the child and everything it started: it leads its own session."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    child.wait()
+
+
+def _code(returncode: int) -> int:
+    return 128 - returncode if returncode < 0 else returncode

@@ -1,0 +1,1 @@
+"""The lock's model and file, and why it is stale. Pure."""

@@ -1,0 +1,141 @@
+"""The parser and the only error boundary."""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wardian import __version__
+from wardian.errors import SpecError, WardianError
+
+VERBS = {
+    "init": "Start a project from a template, or propose a file for a folder that has code",
+    "config": "Show each value of the merged configuration and where it came from",
+    "schema": "Print the JSON schema of wardian.toml",
+    "lock": "Pin every input of every image",
+    "build": "Build images from the lock",
+    "test": "Run every named check inside the images",
+    "images": "List the images in the store",
+    "tree": "Show an image layer by layer, with sizes and what is shared",
+    "diff": "Show what changed between two images",
+    "export": "Write an image as an OCI layout, a docker archive or a folder",
+    "render": "Write a plain Dockerfile that works without Wardian",
+    "run": "Run a program in an image",
+    "shell": "Open a shell in an image",
+    "exec": "Run a program in a container that is running",
+    "logs": "Show the output of a detached run",
+    "ps": "List the containers that are running",
+    "stop": "Stop containers",
+    "runs": "List past runs, or show one",
+    "reproduce": "Run a recorded run again",
+    "store": "Verify, prune or measure the store",
+    "doctor": "Say what is here, what is missing and how to get it",
+    "demo": "Go the whole way on this machine, in a minute or two",
+}
+
+
+class Verbs(click.Group):
+    """The verbs, each imported when it is used: `wardian --help` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All verbs, in the order of a project's life."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb."""
+        if cmd_name not in VERBS:
+            return None
+        from importlib import import_module
+
+        command: click.Command = import_module(f"wardian.verbs.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the verb, or the one that was probably meant."""
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], VERBS, n=1)
+            raise SpecError(f"there is no verb {args[0]!r}", hint=f"did you mean: wardian {near[0]}" if near else "type: wardian --help")
+        return super().resolve_command(ctx, args)
+
+
+EPILOG = """\b
+Example:
+  wardian init --template puffer trainer && cd trainer
+  wardian lock && wardian build && wardian test
+  wardian run -- python train_puffer.py --trainer-backend puffer_ppo
+"""
+
+
+@click.group(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="wardian")
+def cli() -> None:
+    """Seal an experiment's environment into one image and run it anywhere, unchanged."""
+
+
+def main() -> None:
+    """Run a verb and turn what it raises into one line and an exit code."""
+    sys.exit(guarded(sys.argv[1:]))
+
+
+def guarded(argv: list[str]) -> int:
+    """The exit code of one command line; every error ends here."""
+    try:
+        code = cli.main(argv, prog_name="wardian", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except WardianError as error:
+        _say(argv, error)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our stdout went away (`wardian images | head`): not our error, but stdout is gone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception:  # noqa: BLE001 - a bug: report it and keep the traceback out of the user's way
+        path = _report(argv, traceback.format_exc())
+        print(f"wardian: this is a bug; what is known of it is in {path}", file=sys.stderr)
+        return 3
+    return code if isinstance(code, int) else 0
+
+
+def _say(argv: list[str], error: WardianError) -> None:
+    if "--json" in argv:
+        body: dict[str, Any] = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+        if isinstance(error, SpecError):
+            body["faults"] = [{"path": f.path, "message": f.message, "source": f.source, "line": f.line, "hint": f.hint} for f in error.faults]
+        print(json.dumps(body, indent=2), file=sys.stderr)
+        return
+    for line in error.message.splitlines():
+        print(f"wardian: {line}", file=sys.stderr)
+    if error.hint:
+        print(f"  {error.hint}", file=sys.stderr)
+
+
+def _report(argv: list[str], trace: str) -> Path:
+    """Write what a bug report needs to a file of its own and return its path. Values of the environment stay out."""
+    text = f"wardian {__version__}\npython {sys.version}\n{platform.platform()}\nargv: {argv[:1]} and {max(0, len(argv) - 1)} more words\n\n{trace}"
+    descriptor, name = tempfile.mkstemp(prefix="wardian-bug-", suffix=".txt")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    return Path(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The formats: reference, digest, manifest, tar, deflate, wheel → layer. Pure."""

@@ -1,0 +1,34 @@
+"""Durations and sizes as people write them."""
+
+import re
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+
+
+def seconds(value: object) -> float:
+    """Seconds of ``90``, ``"60s"``, ``"1h30m"``.
+
+    >>> seconds("1h30m")
+    5400.0
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    if isinstance(value, str) and re.fullmatch(r"(?:[0-9.]+[smhd])+", value):
+        return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd])", value))
+    message = f"{value!r} is not a duration; write 90, '60s', '5m' or '1h30m'"
+    raise ValueError(message)
+
+
+def size(value: object) -> int:
+    """Bytes of ``1024``, ``"512m"``, ``"16g"``, ``"16GB"`` or ``"16GiB"`` (all binary, as Docker reads them).
+
+    >>> size("16g") == 16 * 1024**3
+    True
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and (found := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?", value.strip().lower())):
+        return int(float(found[1]) * _BYTES[found[2]])
+    message = f"{value!r} is not a size; write a number of bytes, '512m' or '16g'"
+    raise ValueError(message)
