@@ -32,14 +32,17 @@ class Console:
         """Show a command, ready to paste, under --verbose."""
         self.detail(f"+ {command}")
 
-    def answer(self, text: str, data: Any) -> None:  # noqa: ANN401 - any JSON value
+    def answer(self, text: str, data: Any) -> None:
         """Print the verb's answer: ``data`` as JSON under --json, ``text`` otherwise."""
         print(json.dumps(data, indent=2, sort_keys=True) if self.as_json else text, flush=True)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], data: Any) -> None:  # noqa: ANN401 - any JSON value
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], data: Any) -> None:
         """Print rows under headings; columns that hold only numbers are set to the right by the caller's padding."""
         widths = [max(len(row[at]) for row in [columns, *rows]) for at in range(len(columns))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [columns, *rows]]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in [columns, *rows]
+        ]
         self.answer("\n".join(lines), data)
 
     @contextmanager
@@ -51,7 +54,13 @@ class Console:
         from rich.console import Console as Terminal
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+        columns = (
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[said]}"),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=Terminal(stderr=True), transient=False) as display:
             yield Tasks(self, display)
 
@@ -113,4 +122,6 @@ def flat(value: object, prefix: str = "") -> dict[str, object]:
     """A nested mapping as ``{"a.b": value}``, for printing."""
     if not isinstance(value, Mapping):
         return {prefix: value}
-    return {key: leaf for name, inner in value.items() for key, leaf in flat(inner, f"{prefix}.{name}".lstrip(".")).items()}
+    return {
+        key: leaf for name, inner in value.items() for key, leaf in flat(inner, f"{prefix}.{name}".lstrip(".")).items()
+    }

@@ -37,7 +37,9 @@ class Fault:
     hint: str | None = None
 
     def __str__(self) -> str:
-        place = f"{self.source}:{self.line}: " if self.source and self.line else f"{self.source}: " if self.source else ""
+        place = (
+            f"{self.source}:{self.line}: " if self.source and self.line else f"{self.source}: " if self.source else ""
+        )
         where = f"{self.path}: " if self.path else ""
         return f"{place}{where}{self.message}{f' ({self.hint})' if self.hint else ''}"
 

@@ -61,13 +61,18 @@ class Verbs(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the verb, or the one that was probably meant."""
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], VERBS, n=1)
-            raise SpecError(f"there is no verb {args[0]!r}", hint=f"did you mean: wardian {near[0]}" if near else "type: wardian --help")
+            raise SpecError(
+                f"there is no verb {args[0]!r}",
+                hint=f"did you mean: wardian {near[0]}" if near else "type: wardian --help",
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -79,7 +84,9 @@ Example:
 """
 
 
-@click.group(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="wardian")
 def cli() -> None:
     """Seal an experiment's environment into one image and run it anywhere, unchanged."""
@@ -119,7 +126,10 @@ def _say(argv: list[str], error: WardianError) -> None:
     if "--json" in argv:
         body: dict[str, Any] = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
         if isinstance(error, SpecError):
-            body["faults"] = [{"path": f.path, "message": f.message, "source": f.source, "line": f.line, "hint": f.hint} for f in error.faults]
+            body["faults"] = [
+                {"path": f.path, "message": f.message, "source": f.source, "line": f.line, "hint": f.hint}
+                for f in error.faults
+            ]
         print(json.dumps(body, indent=2), file=sys.stderr)
         return
     for line in error.message.splitlines():
@@ -130,10 +140,11 @@ def _say(argv: list[str], error: WardianError) -> None:
 
 def _report(argv: list[str], trace: str) -> Path:
     """Write what a bug report needs to a file of its own and return its path. Values of the environment stay out."""
-    text = f"wardian {__version__}\npython {sys.version}\n{platform.platform()}\nargv: {argv[:1]} and {max(0, len(argv) - 1)} more words\n\n{trace}"
+    words = f"argv: {argv[:1]} and {max(0, len(argv) - 1)} more words"  # the rest may hold a secret
+    versions = f"wardian {__version__}\npython {sys.version}\n{platform.platform()}"
     descriptor, name = tempfile.mkstemp(prefix="wardian-bug-", suffix=".txt")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+        file.write(f"{versions}\n{words}\n\n{trace}")
     return Path(name)
 
 

@@ -1,4 +1,4 @@
-"""What a verb works with: the project's root, its spec and lock, the store, the host, the console. Built once, in main."""
+"""What a verb works with: root, spec and lock, store, host, console. Built once, when the verb starts."""
 
 import os
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ class Workspace:
 
 
 def find_root(start: Path) -> Path:
-    """The nearest folder at or above ``start`` with a ``wardian.toml`` or a pyproject.toml that has ``[tool.wardian]``."""
+    """The nearest folder at or above ``start`` with a wardian.toml, or a pyproject.toml with ``[tool.wardian]``."""
     for folder in (start, *start.parents):
         if (folder / FILE).exists():
             return folder

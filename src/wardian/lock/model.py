@@ -14,7 +14,7 @@ class Pin(BaseModel):
 
 
 class Deb(Pin):
-    """One Debian package file. ``url`` is the canonical address; a machine's mirror replaces its prefix at fetch time."""
+    """One Debian package file; ``url`` is the canonical address, a mirror replaces its prefix at fetch time."""
 
     name: str
     version: str

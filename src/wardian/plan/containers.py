@@ -27,7 +27,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """An image to run: its manifest digest and everything a runtime must arrange. ``argv`` reaches the program unchanged."""
+    """An image to run, and everything a runtime must arrange; ``argv`` reaches the program unchanged."""
 
     image: str  # manifest digest, "sha256:…"
     argv: tuple[str, ...]

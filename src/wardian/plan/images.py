@@ -82,7 +82,7 @@ class RunStep:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Files of the project at fixed places: ``copy`` entries, or the CA bundle. (path in the image, digest, mode) each."""
+    """Files of the project at fixed places: one ``copy`` entry, or the CA bundle."""
 
     key: str
     title: str

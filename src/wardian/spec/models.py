@@ -16,7 +16,10 @@ class Table(BaseModel):
     """A table of the file: frozen, no unknown keys, keys written with hyphens."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, alias_generator=lambda name: name.rstrip("_").replace("_", "-")
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        alias_generator=lambda name: name.rstrip("_").replace("_", "-"),
     )
 
 
@@ -54,7 +57,7 @@ class Sdist(Table):
     env: dict[EnvName, str] = {}
 
 
-def _check(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever the file holds
+def _check(value: Any) -> Any:
     return {"run": value} if isinstance(value, str) else value
 
 
@@ -113,4 +116,6 @@ class Spec(Table):
     images: Annotated[dict[Name, Image], Field(min_length=1)]
     run: Run = Run()
     mounts: dict[Name, Mount] = {}
-    substitutes: dict[str, str] = {}  # reference or URL prefix (a trailing * matches the rest) → what to use here instead
+    substitutes: dict[
+        str, str
+    ] = {}  # reference or URL prefix (a trailing * matches the rest) → what to use here instead

@@ -15,7 +15,9 @@ def seconds(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return float(value)
     if isinstance(value, str) and re.fullmatch(r"(?:[0-9.]+[smhd])+", value):
-        return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd])", value))
+        return sum(
+            float(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd])", value)
+        )
     message = f"{value!r} is not a duration; write 90, '60s', '5m' or '1h30m'"
     raise ValueError(message)
 
@@ -28,7 +30,9 @@ def size(value: object) -> int:
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    if isinstance(value, str) and (found := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?", value.strip().lower())):
+    if isinstance(value, str) and (
+        found := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?", value.strip().lower())
+    ):
         return int(float(found[1]) * _BYTES[found[2]])
     message = f"{value!r} is not a size; write a number of bytes, '512m' or '16g'"
     raise ValueError(message)

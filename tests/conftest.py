@@ -1,0 +1,185 @@
+"""What every test may use. No test sees the real home, the real store or the machine's own Wardian settings."""
+
+import dataclasses
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REQUIRED = os.environ.get("WARDIAN_REQUIRE_ENGINES") == "1"
+PIP_CONFIG = (
+    Path.home() / ".config" / "pip" / "pip.conf"
+)  # the machine's package indexes stay known in an isolated HOME
+PLAIN_USER = "wardian-test"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty HOME with an empty store, for this test alone."""
+    folder = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith(("WARDIAN_", "XDG_", "GIT_", "DOCKER_", "REGISTRY_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("WARDIAN_HOME", str(folder / "store"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "A Tester")
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "tester@example.org")
+    monkeypatch.setenv("GIT_COMMITTER_NAME", "A Tester")
+    monkeypatch.setenv("GIT_COMMITTER_EMAIL", "tester@example.org")
+    if PIP_CONFIG.exists() and "PIP_CONFIG_FILE" not in os.environ:
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(PIP_CONFIG))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[..., None]:
+    """Name the programs a test needs: absent, it is skipped here and fails where WARDIAN_REQUIRE_ENGINES=1."""
+    return _need
+
+
+def _need(*programs: str) -> None:
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        _absent(f"not on this machine: {', '.join(missing)}")
+
+
+def _absent(reason: str) -> None:
+    if REQUIRED:
+        pytest.fail(f"{reason} (and WARDIAN_REQUIRE_ENGINES=1)", pytrace=False)
+    pytest.skip(reason)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainUser:
+    """An unprivileged user with subordinate ids, and a home that it owns."""
+
+    uid: int
+    gid: int
+    home: Path
+    prefix: tuple[str, ...]  # an argv prefix that runs a program as this user; empty when we are it
+
+    def own(self, path: Path) -> Path:
+        """Give a tree to the user, and let it reach it."""
+        if self.prefix:
+            subprocess.run(["chown", "-R", f"{self.uid}:{self.gid}", str(path)], check=True)
+            for parent in path.parents:
+                if parent.stat().st_mode & 0o001 == 0:
+                    parent.chmod(parent.stat().st_mode | 0o011)
+        return path
+
+
+@pytest.fixture(scope="session")
+def plain_user() -> PlainUser:
+    """Ourselves when we are not root; else a user made for the tests (``scripts/setup.sh`` makes it)."""
+    if os.getuid():
+        return PlainUser(os.getuid(), os.getgid(), Path.home(), ())
+    _need("setpriv", "newuidmap")
+    try:
+        user = pwd.getpwnam(PLAIN_USER)
+    except KeyError:
+        _absent(f"no user {PLAIN_USER}; type: make setup")
+        raise
+    environment = ("env", f"HOME={user.pw_dir}", f"USER={PLAIN_USER}", f"LOGNAME={PLAIN_USER}")
+    drop = ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--inh-caps=-all")
+    return PlainUser(user.pw_uid, user.pw_gid, Path(user.pw_dir), (*drop, *environment))
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What one command line said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """The answer, parsed."""
+        return json.loads(self.out)
+
+
+Wardian = Callable[..., Answer]
+
+
+@pytest.fixture
+def wardian(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Wardian:
+    """Run a command line in this process: ``wardian("lock", "--check", cwd=folder, code=1)``."""
+
+    def run(*argv: str, cwd: Path | None = None, code: int | None = 0) -> Answer:
+        from wardian.main import guarded
+
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            if cwd is not None:
+                patch.chdir(cwd)
+            ended = guarded(list(argv))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        said = capfd.readouterr()
+        assert code is None or ended == code, f"wardian {argv} exited with {ended}\n{said.out}\n{said.err}"
+        return Answer(ended, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """One folder for all workers of this test run, for what is expensive to make (guard it with a lock file)."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+BASE_PROJECT = """\
+[project]
+name = "base"
+
+[images.base]
+from = "bootstrap:debian:bookworm"
+python = "3.11"
+"""
+
+
+@pytest.fixture(scope="session")
+def base_store(session_folder: Path) -> Path:
+    """A WARDIAN_HOME that holds one real bootstrapped image with Python, ``base/base:latest``; never change it."""
+    from filelock import FileLock
+
+    _need("mmdebstrap", "bwrap", "apt-get")
+    folder = session_folder / "base-store"
+    with FileLock(session_folder / "base-store.lock"):
+        if not (folder / "done").exists():
+            project = session_folder / "base-project"
+            project.mkdir(exist_ok=True)
+            (project / "wardian.toml").write_text(BASE_PROJECT)
+            for argv in (["lock"], ["build"]):
+                done = subprocess.run(
+                    [sys.executable, "-m", "wardian", *argv],
+                    cwd=project,
+                    env={**os.environ, "WARDIAN_HOME": str(folder)},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert done.returncode == 0, done.stdout + done.stderr
+            (folder / "done").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base_project(base_store: Path) -> Path:
+    """The project that ``base_store`` was built from, with its lock."""
+    return base_store.parent / "base-project"
+
+
+@pytest.fixture
+def with_base(base_store: Path, home: Path) -> Path:
+    """This test's own store, already holding the base image (blobs are linked, not copied)."""
+    store = home / "store"
+    subprocess.run(["cp", "-a", "--link", f"{base_store}/.", str(store)], check=True)
+    return store
