@@ -1,0 +1,74 @@
+"""Every command that a page shows is run, in the page's order, and the reference is what the verbs say of themselves."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = sorted([ROOT / "docs" / "tutorial.md", *(ROOT / "docs" / "how-to").glob("*.md")])
+BLOCK = re.compile(r"^```(?P<kind>\S*)(?: (?P<name>\S+))?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def commands(body: str) -> list[tuple[str, int]]:
+    """The ``$`` lines of a console block, each with the exit code that a following ``(exit N)`` promises."""
+    found: list[tuple[str, int]] = []
+    for line in body.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], 0))
+        elif (code := re.fullmatch(r"\(exit (\d+)\)", line)) and found:
+            found[-1] = (found[-1][0], int(code[1]))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_of_the_page_works(page: Path, with_base: Path, tmp_path: Path) -> None:
+    """``toml NAME``/``python NAME`` blocks become files, ``console`` blocks are run by a shell in one folder."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ran = 0
+    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        if block["name"]:
+            target = tmp_path / block["name"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block["body"], encoding="utf-8")
+        for line, code in commands(block["body"]) if block["kind"] == "console" else []:
+            words = shlex.split(line)
+            if words[0] == "cd":
+                tmp_path /= words[1]
+                continue
+            done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+            assert done.returncode == code, f"{page.name}: {line}\n{done.stdout}\n{done.stderr}"
+            ran += 1
+    assert ran > 0
+
+
+def test_the_reference_is_generated() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "scripts" / "reference.py"), "--check"], check=False)
+    assert done.returncode == 0, "type: .venv/bin/python scripts/reference.py"
+
+
+def test_every_help_has_an_example(wardian: object) -> None:
+    from wardian.main import VERBS
+
+    assert callable(wardian)
+    assert "Example" in wardian("--help").out
+    for name in VERBS:
+        assert "Example" in wardian(name, "--help").out, name
+
+
+def test_readme_shows_only_verbs_and_make_targets_that_exist() -> None:
+    from wardian.main import VERBS
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = [line.split("#")[0].strip() for block in BLOCK.finditer(text) if block["kind"] == "console" for line in block["body"].splitlines()]
+    lines = [line[2:] for line in shown if line.startswith("$ ")]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert lines
+    for line in lines:
+        words = shlex.split(line)
+        assert words[0] != "make" or words[1] in targets, line
+        assert words[0] != "wardian" or words[1] in VERBS, line
