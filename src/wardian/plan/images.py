@@ -6,21 +6,10 @@ whose key is known is never made again. Wheel layers do not depend on what lies 
 
 from dataclasses import dataclass
 
-from wardian.lock.model import Base, Built, Deb
+from wardian.lock.model import Base, Deb
+from wardian.lock.wheel import Wheel
 
-
-@dataclass(frozen=True, slots=True)
-class Wheel:
-    """One wheel to install: where it is, and what it must be."""
-
-    name: str
-    version: str
-    filename: str
-    url: str  # "" for one that was built from a source distribution
-    sha256: str
-    size: int | None = None
-    requested: bool = False  # a direct requirement: gets REQUESTED (PEP 376)
-    built: Built | None = None
+__all__ = ["Wheel"]
 
 
 @dataclass(frozen=True, slots=True)
