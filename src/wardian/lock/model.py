@@ -50,6 +50,7 @@ class LockedImage(Pin):
     """One image variant: its base (for a root image), the packages its ``apt`` step adds, its wheels."""
 
     inputs: Sha256  # digest of everything in the spec that resolution reads; another value means stale
+    wants: dict[str, tuple[str, ...]] = {}  # the same, readable: what was asked for, by input (see lock.stale)
     base: Base | None = None  # None when the image stands on another image of the project
     debs: tuple[Deb, ...] = ()
     python: str | None = None  # "3.11"
