@@ -1,12 +1,13 @@
 """``wardian.lock`` as text: TOML in a stable order, one line for each package, so that a diff can be read."""
 
-import json
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from wardian.errors import Fault, SpecError
+from wardian.lock import toml
 from wardian.lock.model import Lock, LockedImage
 
 HEADING = "# Written by `wardian lock`. Commit it; do not edit it.\n"
@@ -35,59 +36,26 @@ def read(text: str, source: str) -> Lock:
 
 def write(lock: Lock) -> str:
     """The lock as TOML; ``read(write(lock)) == lock``."""
-    return (
-        HEADING
-        + f"version = {lock.version}\n"
-        + "".join(
-            "\n" + "\n".join(_image(f"images.{_key(name)}", lock.images[name])) + "\n" for name in sorted(lock.images)
-        )
-    )
+    tables = (_image(f"images.{toml.key(name)}", lock.images[name]) for name in sorted(lock.images))
+    return HEADING + f"version = {lock.version}\n" + "".join("\n" + "\n".join(table) + "\n" for table in tables)
 
 
 def _image(path: str, image: LockedImage) -> Iterator[str]:
     """The tables of one image: scalars first, then what is long."""
+    data = image.model_dump(exclude_none=True, exclude_defaults=True)
+    inner = {name: data.pop(name, None) for name in ("wants", "base", "built")}
     yield f"[{path}]"
-    yield from _fields(image, leave={"wants", "base", "built"})
-    if image.wants:
+    yield from _fields(data)
+    if inner["wants"]:
         yield f"\n[{path}.wants]"
-        yield from (f"{_key(name)} = {_value(values)}" for name, values in sorted(image.wants.items()))
-    if image.base:
+        yield from _fields(dict(sorted(inner["wants"].items())))
+    if inner["base"]:
         yield f"\n[{path}.base]"
-        yield from _fields(image.base)
-    for built in image.built:
+        yield from _fields(inner["base"])
+    for built in inner["built"] or ():
         yield f"\n[[{path}.built]]"
         yield from _fields(built)
 
 
-def _fields(pin: BaseModel, leave: Collection[str] = ()) -> Iterator[str]:
-    for name, value in pin:
-        if name not in leave and value is not None and value != ():
-            yield f"{name} = {_value(value)}"
-
-
-def _value(value: object) -> str:
-    """A TOML value; a list of tables, or a long list, takes a line for each entry."""
-    if isinstance(value, str):
-        return _string(value)
-    if isinstance(value, BaseModel):
-        return "{ " + ", ".join(_fields(value)) + " }"
-    if isinstance(value, tuple):
-        items = [_value(item) for item in value]
-        short = f"[{', '.join(items)}]"
-        if len(short) <= 100 and not any(isinstance(item, BaseModel) for item in value):
-            return short
-        return "[\n" + "".join(f"  {item},\n" for item in items) + "]"
-    return str(value)
-
-
-def _string(text: str) -> str:
-    """A TOML basic string. JSON's escapes are a subset of TOML's, save for DEL."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _key(name: str) -> str:
-    return (
-        name
-        if name and all(letter.isascii() and (letter.isalnum() or letter in "-_") for letter in name)
-        else _string(name)
-    )
+def _fields(data: Mapping[str, Any]) -> Iterator[str]:
+    return (f"{toml.key(name)} = {toml.value(value)}" for name, value in data.items())

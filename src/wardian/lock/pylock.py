@@ -1,0 +1,281 @@
+"""``pylock.<image>.toml`` (PEP 751): from what uv resolved to one pinned file for each distribution, and back.
+
+uv lists every file that fits; a lock of an image keeps the one that is installed. Addresses that only mean something on
+one machine (``file://``) become a bare file name, and user names and passwords are left out: such a file is found again
+by its name and hash.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from wardian.errors import Fault, SpecError, WardianError
+from wardian.lock import toml
+from wardian.lock.model import Built
+from wardian.lock.wheel import Wheel
+
+if TYPE_CHECKING:
+    from packaging.markers import Environment
+    from packaging.pylock import PackageArchive, PackageSdist, PackageWheel, Pylock
+    from packaging.tags import Tag
+
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "ppc64le": "ppc64le", "s390x": "s390x"}
+_OLDEST = {"x86_64": 5, "i686": 5}  # the first manylinux_2_N; 17 for the others. Source: PEP 600
+_LEGACY = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
+_HEADING = "# Written by `wardian lock`. Commit it; do not edit it.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What wheels are for: a Python, a platform as in OCI, and the newest glibc 2.N that they may need."""
+
+    python: str  # "3.11"
+    platform: str  # "linux/amd64"
+    glibc: int = 28
+
+    @property
+    def machine(self) -> str:
+        """The processor as Python names it."""
+        architecture = self.platform.split("/")[1]
+        return MACHINES.get(architecture, architecture)
+
+    @property
+    def uv_platform(self) -> str:
+        """The value of uv's ``--python-platform``."""
+        return f"{self.machine}-manylinux_2_{self.glibc}"
+
+    def environment(self) -> "Environment":
+        """The values of environment markers (PEP 508)."""
+        return {
+            "implementation_name": "cpython",
+            "implementation_version": f"{self.python}.0",
+            "os_name": "posix",
+            "platform_machine": self.machine,
+            "platform_python_implementation": "CPython",
+            "platform_release": "",
+            "platform_system": "Linux",
+            "platform_version": "",
+            "python_full_version": f"{self.python}.0",
+            "python_version": self.python,
+            "sys_platform": "linux",
+        }
+
+    def tags(self) -> "list[Tag]":
+        """The wheel tags that fit, the best first."""
+        from packaging.tags import compatible_tags, cpython_tags
+
+        version = tuple(int(part) for part in self.python.split("."))
+        nodot = self.python.replace(".", "")
+        platforms = list(self._platforms())
+        return [
+            *cpython_tags(version, [f"cp{nodot}"], platforms),
+            *compatible_tags(version, f"cp{nodot}", platforms),
+        ]
+
+    def _platforms(self) -> Iterator[str]:
+        for minor in range(self.glibc, _OLDEST.get(self.machine, 17) - 1, -1):
+            yield f"manylinux_2_{minor}_{self.machine}"
+            if minor in _LEGACY:
+                yield f"{_LEGACY[minor]}_{self.machine}"
+        yield f"linux_{self.machine}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """One distribution of a lock: the one file that stands for it. ``url`` is "" when only name and hash are known."""
+
+    name: str
+    version: str
+    kind: str  # "wheel" | "sdist"
+    filename: str
+    url: str
+    sha256: str
+    size: int | None = None
+    direct: bool = False  # a requirement named its address
+    requested: bool = False
+
+
+def select(
+    text: str,
+    target: Target,
+    *,
+    requested: Collection[str] = (),
+    from_source: Collection[str] = (),
+    canonical: Callable[[str], str] = str,
+) -> tuple[Pinned, ...]:
+    """The file of each distribution that uv's ``text`` gives for ``target``; those in ``from_source`` as their sdist.
+
+    ``canonical`` turns a mirror's address into the one that everybody has. Raises ``WardianError`` for what cannot be
+    pinned: a wheel for another platform, a working tree, a repository, a file without a SHA-256.
+    """
+    from packaging.pylock import PylockSelectError
+
+    lock = _parse(text, "uv's answer")
+    try:
+        chosen = list(
+            lock.select(
+                environment=target.environment(),
+                tags=target.tags(),
+                prefer_sdist_predicate=lambda name: name in from_source,
+            )
+        )
+    except PylockSelectError as error:
+        raise WardianError(f"{_sentence(error)}: nothing fits Python {target.python} on {target.platform}") from error
+    pinned = []
+    for package, file in chosen:
+        if not hasattr(file, "hashes"):
+            raise WardianError(
+                f"{package.name} is a working tree or a repository, which cannot be locked",
+                hint=f"require a release of {package.name}, or an archive of it by its address",
+            )
+        one = _pinned(package.name, str(package.version or ""), file, target, canonical)
+        pinned.append(replace(one, requested=one.name in requested, direct=package.archive is not None))
+    return tuple(sorted(pinned, key=lambda one: one.name))
+
+
+def write(pinned: Sequence[Pinned], target: Target) -> str:
+    """The lock file of an image: each distribution with exactly one file."""
+    marker = (
+        f"python_version == '{target.python}' and sys_platform == 'linux' and platform_machine == '{target.machine}'"
+    )
+    lines = [
+        _HEADING + 'lock-version = "1.0"',
+        f"environments = {toml.value([marker])}",
+        f'requires-python = "=={target.python}.*"',
+        'created-by = "wardian"',
+    ]
+    for one in sorted(pinned, key=lambda one: one.name):
+        lines.append(f"\n[[packages]]\nname = {toml.string(one.name)}\nversion = {toml.string(one.version)}")
+        file = _file(one)
+        if one.direct:
+            lines.append(f"archive = {toml.value({key: file[key] for key in file if key != 'name'})}")
+        elif one.kind == "wheel":
+            lines.append(f"wheels = [{toml.value(file)}]")
+        else:
+            lines.append(f"sdist = {toml.value(file)}")
+    requested = [one.name for one in pinned if one.requested]
+    lines.append(f"\n[tool.wardian]\nglibc = {target.glibc}\nrequested = {toml.value(sorted(requested))}")
+    return "\n".join(lines) + "\n"
+
+
+def read(text: str, *, source: str = "pylock.toml") -> tuple[Pinned, ...]:
+    """The pins of a lock that ``write`` wrote, by name. Raises ``SpecError`` when it is not one."""
+    lock = _parse(text, source)
+    requested = set((lock.tool or {}).get("wardian", {}).get("requested", ()))
+    pinned = []
+    for package in lock.packages:
+        files: list[Any] = [*(package.wheels or ()), package.sdist, package.archive]
+        file = next((file for file in files if file is not None), None)
+        if file is None:
+            raise SpecError([Fault(package.name, "has no file", source)], hint="type: wardian lock")
+        one = _described(package.name, str(package.version or ""), file, str)
+        pinned.append(replace(one, requested=one.name in requested, direct=package.archive is not None))
+    return tuple(sorted(pinned, key=lambda one: one.name))
+
+
+def wheels(
+    text: str, *, python: str, platform: str, built: Sequence[Built] = (), source: str = "pylock.toml"
+) -> tuple[Wheel, ...]:
+    """The wheels that a lock installs, by name; those of source distributions are the ones in ``built``.
+
+    Raises ``WardianError`` for a wheel that does not fit ``python`` and ``platform``.
+    """
+    noted = (_parse(text, source).tool or {}).get("wardian", {})
+    target = Target(python, platform, int(noted.get("glibc", 28)))
+    made = {one.name: one for one in built}
+    found = []
+    tags = frozenset(target.tags())
+    for one in read(text, source=source):
+        if one.kind == "wheel":
+            _fits(one.filename, tags, target)
+            found.append(Wheel(one.name, one.version, one.filename, one.url, one.sha256, one.size, one.requested))
+        elif one.name in made:
+            wheel = made[one.name]
+            found.append(Wheel(one.name, one.version, wheel.filename, "", wheel.sha256, None, one.requested, wheel))
+        else:
+            raise WardianError(
+                f"{one.name} is locked as a source distribution, but no wheel of it is", hint="type: wardian lock"
+            )
+    return tuple(found)
+
+
+def pins(text: str, *, source: str = "pylock.toml") -> dict[str, str]:
+    """Version of each distribution of a lock, by normalised name."""
+    return {package.name: str(package.version or "") for package in _parse(text, source).packages}
+
+
+def filename_of(url: str) -> str:
+    """The file name at the end of a URL or path."""
+    return unquote(urlsplit(url).path.rsplit("/", 1)[-1])
+
+
+def portable(url: str) -> str:
+    """A URL as it may stand in a lock: no user, no password; "" for a place on this machine alone."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        return ""
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as locks write it. Source: PEP 503."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _parse(text: str, source: str) -> "Pylock":
+    from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValidationError
+
+    try:
+        return Pylock.from_dict(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, PylockValidationError, PylockUnsupportedVersionError) as error:
+        raise SpecError(
+            [Fault("", f"not a lock of Python distributions: {error}", source)], hint="type: wardian lock"
+        ) from error
+
+
+def _file(one: Pinned) -> Mapping[str, object]:
+    place = {"url": one.url} if one.url else {"path": one.filename}
+    size = {"size": one.size} if one.size is not None else {}
+    return {"name": one.filename, **place, **size, "hashes": {"sha256": one.sha256}}
+
+
+def _pinned(name: str, version: str, file: Any, target: Target, canonical: Callable[[str], str]) -> Pinned:
+    one = _described(name, version, file, canonical)
+    if one.kind == "wheel":
+        _fits(one.filename, frozenset(target.tags()), target)
+    return one
+
+
+def _described(
+    name: str, version: str, file: "PackageWheel | PackageSdist | PackageArchive", canonical: Callable[[str], str]
+) -> Pinned:
+    place = file.url or file.path or ""
+    filename = getattr(file, "name", None) or filename_of(place)
+    sha256 = file.hashes.get("sha256", "")
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise WardianError(
+            f"{filename} has no SHA-256 in its index", hint="use an index that has hashes, or a file by its path"
+        )
+    kind = "wheel" if filename.endswith(".whl") else "sdist"
+    return Pinned(name, version, kind, filename, portable(canonical(file.url or "")), sha256, file.size)
+
+
+def _fits(filename: str, tags: "Collection[Tag]", target: Target) -> None:
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    try:
+        fitting = parse_wheel_filename(filename)[-1]
+    except InvalidWheelFilename as error:
+        raise WardianError(f"{filename} is not the name of a wheel: {error}") from error
+    if not fitting & set(tags):
+        raise WardianError(
+            f"{filename} does not fit Python {target.python} on {target.platform} with glibc 2.{target.glibc}",
+            hint="require a version that has a wheel for it",
+        )
+
+
+def _sentence(error: Exception) -> str:
+    return re.sub(r" at packages\[\d+\]", "", str(error)).split(", and no sdist")[0]
