@@ -7,6 +7,7 @@
     ├── Unavailable         1    a program, a kernel feature or a server is not there
     ├── TestFailed          1    a named check inside an image failed
     ├── DigestMismatch      1    bytes are not the bytes that were asked for
+    ├── WheelRefused        1    a wheel breaks the rules of its format, or lies
     └── EngineFailed        125  `run`, `exec`, `shell`: the engine failed, not the program
 
 Anything else that reaches ``main`` is a bug and exits with 3.
@@ -82,6 +83,16 @@ class TestFailed(WardianError):
 
 class DigestMismatch(WardianError):
     """Bytes from outside are not the bytes that were asked for."""
+
+
+class WheelRefused(WardianError):
+    """A wheel breaks the rules of its format, or lies; the message names the wheel and the member."""
+
+    def __init__(self, wheel: str, why: str, member: str | None = None) -> None:
+        place = f"{wheel}: {member!r} " if member is not None else f"{wheel} "
+        super().__init__(f"refused: {place}{why}", hint="take another version of it, or tell its maintainers")
+        self.wheel = wheel
+        self.member = member
 
 
 class EngineFailed(WardianError):
