@@ -1,0 +1,169 @@
+"""Blobs into the store: in parallel, continued where they were cut, never visible before their digest is right."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
+from pathlib import Path
+
+import httpx
+
+from wardian.errors import DigestMismatch, Unavailable
+from wardian.oci.digest import hexadecimal
+from wardian.oci.model import Descriptor
+from wardian.registry.faults import CUT, unreachable
+from wardian.registry.transport import Transport
+from wardian.store.files import explained
+from wardian.store.store import Store
+
+WORKERS = 4
+Advance = Callable[[float], None]
+_CHUNK = 1 << 20
+
+
+def fetch_all(
+    blobs: Sequence[Descriptor], fetch: Callable[[Descriptor, Advance], object], advance: Advance | None
+) -> None:
+    """Fetch blobs, four at a time, the big ones first. A failure (or Ctrl-C) ends all; what came stays resumable."""
+    stop = threading.Event()
+
+    def step(count: float) -> None:
+        if stop.is_set():
+            raise CancelledError
+        if advance:
+            advance(count)
+
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="pull") as pool:
+        started = [pool.submit(fetch, blob, step) for blob in sorted(blobs, key=lambda blob: -blob.size)]
+        try:
+            done, _ = wait(started, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def download(
+    wanted: Descriptor,
+    store: Store,
+    open_at: Callable[[int], httpx.Response],
+    transport: Transport,
+    *,
+    host: str,
+    advance: Advance | None = None,
+) -> Path:
+    """Bring one blob into the store. ``open_at(offset)`` asks for its bytes from there on.
+
+    Raises ``DigestMismatch`` when the bytes are other ones (nothing is kept), ``Unavailable`` when the connection is
+    cut again and again without a byte of progress (what there is is kept, and continued next time).
+    """
+    store.prepare()
+    with store.lock(f"blob-{wanted.digest}"):
+        if store.has(wanted.digest, wanted.size):
+            return store.path(wanted.digest)
+        partial = Partial(store.scratch / f"{hexadecimal(wanted.digest)}.partial", wanted.size)
+        if advance:
+            advance(partial.size)
+        _fill(partial, open_at, transport, host, advance)
+        if partial.digest != wanted.digest:
+            partial.remove()
+            raise DigestMismatch(
+                f"{host} sent other bytes for {wanted.digest}: they are {partial.digest}",
+                hint="try again; if it stays so, tell who runs the registry",
+            )
+        return store.adopt(partial.path, wanted.digest)
+
+
+class Partial:
+    """A blob that is not whole yet: a file that grows, and the hash of what it has."""
+
+    def __init__(self, path: Path, total: int) -> None:
+        self.path = path
+        self.total = total
+        self.restart()
+        if path.exists() and path.stat().st_size <= total:
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    self._count(chunk)
+
+    @property
+    def digest(self) -> str:
+        """The digest of what is there."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def restart(self) -> None:
+        """Begin anew."""
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def receive(self, response: httpx.Response, advance: Advance | None) -> None:
+        """Append a body. Raises ``DigestMismatch`` when it is longer than it may be."""
+        with self.path.open("r+b" if self.size else "wb") as file:
+            file.seek(self.size)
+            file.truncate()
+            for chunk in response.iter_raw(_CHUNK):
+                if self.size + len(chunk) > self.total:
+                    self.remove()
+                    raise DigestMismatch(
+                        f"{response.url.host} sends more than the {self.total} bytes that were announced"
+                    )
+                with explained(self.path.parent):
+                    file.write(chunk)
+                self._count(chunk)
+                if advance:
+                    advance(len(chunk))
+
+    def remove(self) -> None:
+        """Keep nothing."""
+        self.path.unlink(missing_ok=True)
+
+    def _count(self, chunk: bytes) -> None:
+        self._hash.update(chunk)
+        self.size += len(chunk)
+
+
+def _fill(
+    partial: Partial,
+    open_at: Callable[[int], httpx.Response],
+    transport: Transport,
+    host: str,
+    advance: Advance | None,
+) -> None:
+    idle = 0
+    while partial.size < partial.total or not partial.path.exists():
+        before = partial.size
+        failure: httpx.HTTPError | None = None
+        response = open_at(partial.size)
+        try:
+            if _from_the_start(response, partial.size):
+                if advance:
+                    advance(-partial.size)
+                partial.restart()
+            if response.status_code != 416:
+                partial.receive(response, advance)
+        except CUT as error:
+            failure = error
+        finally:
+            response.close()
+        if partial.size >= partial.total:
+            return
+        idle = 0 if partial.size > before else idle + 1
+        if idle >= transport.attempts:
+            raise (
+                unreachable(failure, host)
+                if failure
+                else Unavailable(
+                    f"{host} ends a blob after {partial.size} of {partial.total} bytes", hint="try again later"
+                )
+            )
+        if idle:
+            transport.pause(idle - 1)
+
+
+def _from_the_start(response: httpx.Response, offset: int) -> bool:
+    """Whether the answer does not continue at ``offset``: the server knows no ranges, or the range was wrong."""
+    if offset == 0:
+        return False
+    return response.status_code != 206 or not response.headers.get("content-range", "").startswith(f"bytes {offset}-")

@@ -1,0 +1,170 @@
+"""HTTP with patience: retries, redirects that drop credentials, certificates by host, proxies from the environment."""
+
+import email.utils
+import ipaddress
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from wardian.errors import Unavailable, WardianError
+from wardian.registry.faults import unreachable
+
+ATTEMPTS = 5
+LONGEST_WAIT = 60.0  # seconds, whatever Retry-After asks for
+_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS = 5
+
+
+class Transport:
+    """Sends GET requests (only these are retried) to any host, each with its own certificates. Safe for threads."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        ca_bundle: Path | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        self.attempts = attempts
+        self._environ = environ
+        self._ca_bundle = ca_bundle
+        self._sleep = sleep
+        self._clients: dict[str, httpx.Client] = {}
+        self._guard = threading.Lock()
+
+    def get(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
+        """The answer with its body still to be read, after retries and redirects; close it.
+
+        Statuses that stay bad are returned, servers that stay silent raise ``Unavailable``.
+        """
+        origin, headers = urlsplit(url), dict(headers)
+        for _ in range(_REDIRECTS):
+            response = self._patiently(url, headers)
+            if response.status_code not in _MOVED or "location" not in response.headers:
+                return response
+            response.close()
+            url = urljoin(url, response.headers["location"])
+            target = urlsplit(url)
+            if origin.scheme == "https" and target.scheme != "https":
+                raise WardianError(f"{origin.netloc} redirects to {target.scheme}://{target.netloc}, which is not safe")
+            if target.netloc != origin.netloc:
+                headers.pop("Authorization", None)
+        raise WardianError(f"{origin.netloc} redirects in circles")
+
+    def post(self, url: str, form: Mapping[str, str]) -> httpx.Response:
+        """The answer to a form; sent once, read whole."""
+        try:
+            return self._client(urlsplit(url).netloc).post(url, data=dict(form))
+        except httpx.HTTPError as error:
+            raise unreachable(error, urlsplit(url).netloc) from error
+
+    def pause(self, attempt: int, response: httpx.Response | None = None) -> None:
+        """Wait before the next attempt (counted from 0): what Retry-After says, or longer each time with jitter."""
+        asked = retry_after(response.headers.get("retry-after"), time.time()) if response is not None else None
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, protects nothing
+        self._sleep(min(LONGEST_WAIT, asked if asked is not None else 0.5 * 2**attempt * jitter))
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._guard:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+    def _patiently(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
+        host = urlsplit(url).netloc
+        client = self._client(host)
+        for attempt in range(self.attempts):
+            last = attempt + 1 == self.attempts
+            try:
+                response = client.send(client.build_request("GET", url, headers=headers), stream=True)
+            except httpx.HTTPError as error:
+                if last or not _transient(error):
+                    raise unreachable(error, host) from error
+                self.pause(attempt)
+                continue
+            except (httpx.InvalidURL, ValueError) as error:
+                raise Unavailable(f"{host} sent an address that cannot be used: {url[:200]!r}") from error
+            if response.status_code not in _AGAIN or last:
+                return response
+            response.close()
+            self.pause(attempt, response)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _client(self, host: str) -> httpx.Client:
+        with self._guard:
+            if host not in self._clients:
+                self._clients[host] = httpx.Client(
+                    verify=trust(host, self._environ, self._ca_bundle),
+                    trust_env=not is_loopback(host),  # as Go does: no proxy stands between a machine and itself
+                    timeout=httpx.Timeout(60.0, connect=15.0),
+                    headers={"User-Agent": "wardian"},
+                )
+            return self._clients[host]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host[:port]`` names this machine, by its name alone (no look-up: an answer could lie)."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def trust(host: str, environ: Mapping[str, str], ca_bundle: Path | None) -> ssl.SSLContext:
+    """The certificates to trust for one host: the system's (SSL_CERT_FILE), the machine's bundle, ``certs.d/HOST``."""
+    context = ssl.create_default_context()
+    bundle = ca_bundle or (Path(environ["SSL_CERT_FILE"]) if environ.get("SSL_CERT_FILE") else None)
+    try:
+        if bundle is not None:
+            context.load_verify_locations(cafile=str(bundle))
+        for folder in _certificate_folders(host, environ):
+            for authority in sorted(folder.glob("*.crt")):
+                context.load_verify_locations(cafile=str(authority))
+            for certificate in sorted(folder.glob("*.cert")):
+                context.load_cert_chain(str(certificate), str(certificate.with_suffix(".key")))
+    except (OSError, ssl.SSLError) as error:
+        raise WardianError(
+            f"the certificates for {host} cannot be read: {error}", hint="look at SSL_CERT_FILE and certs.d"
+        ) from error
+    return context
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Seconds that a Retry-After header asks for; it holds seconds or a date. Source: RFC 9110, 10.2.3.
+
+    >>> retry_after("Thu, 01 Jan 1970 00:00:30 GMT", 10.0)
+    20.0
+    """
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def _transient(error: httpx.HTTPError) -> bool:
+    """Whether the next attempt may succeed: connections cut or timed out, not refused, unknown or untrusted ones."""
+    return isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError | httpx.TimeoutException)
+
+
+def _certificate_folders(host: str, environ: Mapping[str, str]) -> list[Path]:
+    """Where docker and podman keep a registry's own certificates. Sources: docker docs, containers-certs.d(5)."""
+    home = environ.get("HOME")
+    roots = [Path("/etc/docker"), Path("/etc/containers")]
+    roots += [Path(home) / ".config" / "containers", Path(home) / ".docker"] if home else []
+    return [folder for root in roots if (folder := root / "certs.d" / host).is_dir()]
