@@ -1,7 +1,8 @@
 """A deflate encoder of our own, for what lies between the wheels' streams: tar headers, padding, generated files.
 
-It knows one block of fixed codes, in which runs of zeros become matches at distance 1, and stored blocks. It is small so
-that its output can stay the same for ever: no layer's digest depends on a compressor's version. Source: RFC 1951, RFC 1952.
+It knows one block of fixed codes, in which runs of zeros become matches at distance 1, and stored blocks. It is small
+so that its output can stay the same for ever: no layer's digest depends on a compressor's version.
+Source: RFC 1951, RFC 1952.
 """
 
 import re
@@ -51,7 +52,8 @@ def _reversed(code: int, width: int) -> int:
     return int(f"{code:0{width}b}"[::-1], 2)
 
 
-# RFC 1951, 3.2.6: 0-143 have 8 bits from 00110000, 144-255 nine from 110010000, 256-279 seven from 0, 280-287 eight from 11000000.
+# RFC 1951, 3.2.6: 0-143 have 8 bits from 00110000, 144-255 nine from 110010000, 256-279 seven from 0, 280-287 eight
+# from 11000000.
 _EIGHT = bytes(_reversed(0x30 + byte, 8) if byte < 144 else 0 for byte in range(256))
 _NINE = tuple(_reversed(0x190 + byte, 9) for byte in range(112))
 # What cannot be written by translating bytes: runs of NUL and of "0" (octal fields), and bytes with nine-bit codes.

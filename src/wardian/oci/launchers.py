@@ -22,10 +22,10 @@ _LONGEST = 127  # bytes of a first line that every kernel reads
 
 
 def shebang(interpreter: str) -> bytes:
-    """The first line for an interpreter; two lines of shell where the kernel would not take it. Source: distlib.
+    r"""The first line for an interpreter; two lines of shell where the kernel would not take it. Source: distlib.
 
     >>> shebang("/opt/env/bin/python")
-    b'#!/opt/env/bin/python\\n'
+    b'#!/opt/env/bin/python\n'
     """
     line = f"#!{interpreter}\n".encode()
     if b" " not in line and len(line) <= _LONGEST:

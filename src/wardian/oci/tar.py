@@ -20,7 +20,7 @@ _OCTAL_11 = 0o77777777777
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One member of a layer. ``path`` is relative, without a slash at either end; bytes that are not UTF-8 are surrogates."""
+    """One member of a layer. ``path`` has no slash at either end; its bytes that are not UTF-8 are surrogates."""
 
     path: str
     kind: str = "file"  # file | dir | symlink | hardlink | char | block | fifo
@@ -58,8 +58,8 @@ def header(entry: Entry) -> bytes:
     for field, limit in limits.items():
         if not 0 <= numbers[field] <= limit:
             extra[field], numbers[field] = b"%d" % numbers[field], 0
-    block = _block(name, prefix, link, _TYPES[entry.kind], entry.mode, numbers, entry.device)
-    return _pax(extra, name, entry.mtime if entry.mtime >= 0 else 0) + block if extra else block
+    block = _block((prefix, name, link), _TYPES[entry.kind], entry.mode, numbers, entry.device)
+    return _pax(extra, name, max(entry.mtime, 0)) + block if extra else block
 
 
 def directories(paths: Iterable[str]) -> Iterator[str]:
@@ -72,6 +72,29 @@ def directories(paths: Iterable[str]) -> Iterator[str]:
             if folder not in seen:
                 seen.add(folder)
                 yield folder
+
+
+def complete(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries sorted by path, with a plain folder (0755, root) for every parent that is not among them."""
+    known = {entry.path: entry for entry in entries}
+    mtime = max((entry.mtime for entry in known.values()), default=MTIME)
+    for folder in directories(known):
+        known.setdefault(folder, Entry(folder, "dir", 0o755, mtime=mtime))
+    return [known[path] for path in sorted(known)]
+
+
+def stream(entries: Iterable[tuple[Entry, Iterable[bytes]]]) -> Iterator[bytes]:
+    """A whole archive: each entry's header, its content (as long as its ``size`` says), and the end."""
+    for entry, content in entries:
+        yield header(entry)
+        size = 0
+        for piece in content:
+            size += len(piece)
+            yield piece
+        if size != entry.size:
+            raise WardianError(f"{entry.path} changed while it was read: {size} bytes instead of {entry.size}")
+        yield padding(size)
+    yield END
 
 
 def _encode(text: str) -> bytes:
@@ -98,8 +121,9 @@ def _shortened(path: bytes) -> bytes:
 
 
 def _block(
-    name: bytes, prefix: bytes, link: bytes, kind: bytes, mode: int, numbers: dict[str, int], device: tuple[int, int]
+    names: tuple[bytes, bytes, bytes], kind: bytes, mode: int, numbers: dict[str, int], device: tuple[int, int]
 ) -> bytes:
+    prefix, name, link = names
     major_minor = b"%07o\0%07o\0" % device if kind in b"34" else bytes(16)
     head = b"%-100b%07o\0%07o\0%07o\0%011o\0%011o\0" % (
         name,
@@ -119,11 +143,11 @@ def _block(
 def _pax(records: dict[str, bytes], name: bytes, mtime: int) -> bytes:
     body = b"".join(_record(key, records[key]) for key in sorted(records))
     numbers = {"uid": 0, "gid": 0, "size": len(body), "mtime": mtime if mtime <= _OCTAL_11 else 0}
-    return _block((b"PaxHeaders/" + name)[:100], b"", b"", b"x", 0o644, numbers, (0, 0)) + body + padding(len(body))
+    return _block((b"", (b"PaxHeaders/" + name)[:100], b""), b"x", 0o644, numbers, (0, 0)) + body + padding(len(body))
 
 
 def _record(key: str, value: bytes) -> bytes:
-    """``LENGTH KEY=VALUE\\n``, where the length counts itself."""
+    r"""``LENGTH KEY=VALUE\n``, where the length counts itself."""
     rest = b" " + key.encode() + b"=" + value + b"\n"
     length = len(rest) + len(str(len(rest)))
     length = len(rest) + len(str(length))

@@ -1,17 +1,18 @@
 """The members of a zip file, read from its directory and distrusted: every claim is checked against another.
 
-Source: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT (4.3.7 local header, 4.3.12 directory, 4.3.14 zip64).
+Source: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT (4.3.7 local header, 4.3.12 directory, 4.3.14
+zip64).
 ``zipfile`` is not used because it forgives what an attacker needs: names cut at NUL, headers that disagree, overlaps.
 """
 
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from wardian.errors import WheelRefused
 from wardian.oci import deflate
+from wardian.oci.inflater import crc32, damaged, inflater
 
 STORED = 0
 DEFLATED = 8
@@ -32,7 +33,7 @@ _MAX_DIRECTORY = 512 << 20
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of a zip: what the directory says of it, and where its bytes start. ``mode`` is 0 when none was recorded."""
+    """One file of a zip: what the directory says, and where its bytes start. ``mode`` is 0 when none was recorded."""
 
     name: str
     method: int
@@ -80,7 +81,7 @@ def inflate(
         size += len(piece)
         if size > member.size:
             raise WheelRefused(wheel, f"is longer than the {member.size} bytes it claims", member.name)
-        crc = zlib.crc32(piece, crc)
+        crc = crc32(piece, crc)
         yield piece
     if size != member.size:
         raise WheelRefused(wheel, f"has {size} bytes and claims {member.size}", member.name)
@@ -108,7 +109,7 @@ def _stored(file: BinaryIO, member: Member, wheel: str, raw: Callable[[bytes], o
 
 
 def _deflated(file: BinaryIO, member: Member, wheel: str, raw: Callable[[bytes], object] | None) -> Iterator[bytes]:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    stream = inflater(-15)
     left = member.compressed
     try:
         while left:
@@ -117,16 +118,16 @@ def _deflated(file: BinaryIO, member: Member, wheel: str, raw: Callable[[bytes],
             if raw:
                 raw(piece)
             while piece:
-                content = inflater.decompress(piece, 4 * WINDOW)
+                content = stream.decompress(piece, 4 * WINDOW)
                 yield content
-                piece = inflater.unconsumed_tail
-                if inflater.unused_data or (inflater.eof and left):
+                piece = stream.unconsumed_tail
+                if stream.unused_data or (stream.eof and left):
                     raise WheelRefused(wheel, "has bytes after the end of its deflate stream", member.name)
         # What fits no more into the last window: zlib holds at most one match back.
-        yield inflater.flush()
-    except zlib.error as error:
+        yield stream.flush()
+    except damaged as error:
         raise WheelRefused(wheel, f"is damaged: {error}", member.name) from error
-    if not inflater.eof:
+    if not stream.eof:
         raise WheelRefused(wheel, "is damaged: its deflate stream does not end", member.name)
 
 
@@ -192,23 +193,25 @@ def _parse(content: bytes, count: int, wheel: str) -> Iterator[Member]:
                 content[at + named : at + named + extra], (size, compressed, offset), name, wheel
             )
         at += named + extra + comment
-        _refuse_odd(name, flags, method, compressed, size, disk, wheel)
-        yield Member(name, method, crc, compressed, size, attributes >> 16, offset)
+        if flags & _ENCRYPTED:
+            raise WheelRefused(wheel, "is encrypted", name)
+        if disk not in (0, 0xFFFF):
+            raise WheelRefused(wheel, "lies on another disk", name)
+        member = Member(name, method, crc, compressed, size, attributes >> 16, offset)
+        _refuse_odd(member, wheel)
+        yield member
     if at != len(content):
         raise WheelRefused(wheel, "has a directory with more in it than it counts")
 
 
-def _refuse_odd(name: str, flags: int, method: int, compressed: int, size: int, disk: int, wheel: str) -> None:
-    if flags & _ENCRYPTED:
-        raise WheelRefused(wheel, "is encrypted", name)
-    if method not in (STORED, DEFLATED):
-        raise WheelRefused(wheel, f"is compressed by method {method}; wheels use deflate", name)
-    if method == STORED and compressed != size:
-        raise WheelRefused(wheel, f"is stored, yet claims {compressed} bytes for {size}", name)
-    if method == DEFLATED and size > _MAX_RATIO * compressed:
-        raise WheelRefused(wheel, f"claims {size} bytes from {compressed}: more than deflate can do", name)
-    if disk not in (0, 0xFFFF):
-        raise WheelRefused(wheel, "lies on another disk", name)
+def _refuse_odd(member: Member, wheel: str) -> None:
+    said = f"claims {member.size} bytes from {member.compressed}"
+    if member.method not in (STORED, DEFLATED):
+        raise WheelRefused(wheel, f"is compressed by method {member.method}; wheels use deflate", member.name)
+    if member.method == STORED and member.compressed != member.size:
+        raise WheelRefused(wheel, f"{said}, although it is not compressed", member.name)
+    if member.method == DEFLATED and member.size > _MAX_RATIO * member.compressed:
+        raise WheelRefused(wheel, f"{said}: more than deflate can do", member.name)
 
 
 def _wide(extra: bytes, narrow: tuple[int, int, int], name: str, wheel: str) -> tuple[int, int, int]:
@@ -257,7 +260,7 @@ def _locate(file: BinaryIO, member: Member, wheel: str) -> Member:
 
 
 def _refuse_overlaps(members: list[Member], directory: int, wheel: str) -> None:
-    """Refuse members that share bytes: a small file could claim to hold terabytes. ``members`` are in order of offset."""
+    """Refuse members, in order of offset, that share bytes: a small file could claim to hold terabytes."""
     limits = [member.offset for member in members[1:]] + [directory]
     for member, limit in zip(members, limits, strict=True):
         if member.data + member.compressed > limit:
