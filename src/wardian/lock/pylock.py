@@ -44,8 +44,9 @@ class Target:
 
     @property
     def uv_platform(self) -> str:
-        """The value of uv's ``--python-platform``."""
-        return f"{self.machine}-manylinux_2_{self.glibc}"
+        """The value of uv's ``--python-platform``: the newest that it knows and the image has."""
+        known = (17, 28, *range(31, 41))
+        return f"{self.machine}-manylinux_2_{max(minor for minor in known if minor <= max(self.glibc, 17))}"
 
     def environment(self) -> "Environment":
         """The values of environment markers (PEP 508)."""
