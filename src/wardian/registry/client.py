@@ -64,7 +64,7 @@ class Progress(Protocol):
 
 
 class Registry:
-    """All registries, seen from this machine. Safe for threads.
+    """All registries, seen from this machine; a block that closes its connections. Safe for threads.
 
     Plain HTTP is spoken to this machine itself, and to the hosts in ``plain`` (a substitute written ``http://HOST/…``).
     """
@@ -73,12 +73,16 @@ class Registry:
         self._transport = transport
         self._authorizer = authorizer
         self._plain = plain
+        self._schemes: dict[str, str] = {}
 
     def with_plain(self, host: str) -> "Registry":
         """The same registries and logins, with plain HTTP allowed for one more host."""
         return Registry(self._transport, self._authorizer, plain=self._plain | {host})
 
-    def close(self) -> None:
+    def __enter__(self) -> "Registry":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
         """Close all connections."""
         self._transport.close()
 
@@ -195,20 +199,28 @@ class Registry:
     def _get(self, reference: Reference, path: str, headers: Mapping[str, str]) -> httpx.Response:
         """Ask, and when asked who we are, answer and ask again. A token that ran out on the way is renewed once."""
         host, repository = reference.registry, reference.repository
-        plain = host in self._plain or is_loopback(host)
-        url = f"{'http' if plain else 'https'}://{_HUB if host == 'docker.io' else host}/v2/{repository}/{path}"
+        scheme = self._scheme(host)
+        url = f"{scheme}://{_HUB if host == 'docker.io' else host}/v2/{repository}/{path}"
         used = self._authorizer.header(host, repository)
         response = self._transport.get(url, _with(headers, used))
         for _ in range(2):
             if response.status_code != 401:
                 break
-            header = self._authorizer.answer(host, repository, response, used=used, plain=plain)
+            header = self._authorizer.answer(host, repository, response, used=used, plain=scheme == "http")
             if header is None:
                 break
             response.close()
             used = header
             response = self._transport.get(url, _with(headers, used))
         return response
+
+    def _scheme(self, host: str) -> str:
+        """HTTPS, save for hosts that were said to be plain; a registry on this machine may be either: it is asked."""
+        if host in self._plain or not is_loopback(host):
+            return "http" if host in self._plain else "https"
+        if host not in self._schemes:
+            self._schemes[host] = "http" if self._transport.speaks_http(f"http://{host}/v2/") else "https"
+        return self._schemes[host]
 
     def _refused(self, reference: Reference, response: httpx.Response, what: str) -> WardianError:
         try:

@@ -66,6 +66,15 @@ class Transport:
         except httpx.HTTPError as error:
             raise unreachable(error, urlsplit(url).netloc) from error
 
+    def speaks_http(self, url: str) -> bool:
+        """Whether a plain request gets an answer: a TLS server hangs up, or says 400 (as Go and nginx do)."""
+        try:
+            return self._client(urlsplit(url).netloc).get(url).status_code != 400
+        except httpx.RemoteProtocolError:
+            return False
+        except httpx.HTTPError as error:
+            raise unreachable(error, urlsplit(url).netloc) from error
+
     def pause(self, attempt: int, response: httpx.Response | None = None) -> None:
         """Wait before the next attempt (counted from 0): what Retry-After says, or longer each time with jitter."""
         asked = retry_after(response.headers.get("retry-after"), time.time()) if response is not None else None
