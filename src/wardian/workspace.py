@@ -1,6 +1,7 @@
 """What a verb works with: root, spec and lock, store, host, console. Built once, when the verb starts."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,18 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardian.console import Console
+from wardian.errors import SpecError
 from wardian.hosts.base import Host
 from wardian.hosts.local import LocalHost
 
 if TYPE_CHECKING:
     from wardian.lock.model import Lock
     from wardian.spec.load import Loaded
+    from wardian.spec.matrix import Variant
     from wardian.spec.models import Spec
+    from wardian.spec.sources import Source
     from wardian.store.store import Store
 
 FILE = "wardian.toml"
 LOCAL = "wardian.local.toml"
 LOCK = "wardian.lock"
+TABLE = re.compile(r"^[ \t]*\[[ \t]*tool[ \t]*\.[ \t]*wardian\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,29 @@ class Workspace:
         """The merged configuration with provenance. Raises ``SpecError`` with every fault."""
         from wardian.spec.load import load
 
-        return load(self._sources())
+        return load(self._sources(), self.variables)
 
     @property
     def spec(self) -> "Spec":
         """The validated project."""
         return self.loaded.spec
+
+    @cached_property
+    def images(self) -> "tuple[Variant, ...]":
+        """Every variant of every image, parents first."""
+        from wardian.spec.matrix import expand
+
+        return expand(self.spec)
+
+    @cached_property
+    def variables(self) -> Mapping[str, str]:
+        """What ``${NAME}`` and ``env-pass`` may name: the environment over the project's ``.env``."""
+        from wardian.spec.interpolate import dotenv
+
+        values, faults = dotenv(_text(self.root / ".env") or "")
+        if faults:
+            raise SpecError(faults)
+        return {**values, **self.environ}
 
     @cached_property
     def lock(self) -> "Lock":
@@ -73,8 +95,63 @@ class Workspace:
 
         return Store(self.home)
 
-    def _sources(self) -> "list[object]":
-        raise NotImplementedError
+    def _sources(self) -> "list[Source]":
+        """Where values come from, the weakest first."""
+        from wardian.spec.sources import Source
+
+        pyproject, own = _text(self.root / "pyproject.toml"), _text(self.root / FILE)
+        within = pyproject is not None and TABLE.search(pyproject) is not None
+        if within and own is not None:
+            raise SpecError(f"both {FILE} and [tool.wardian] of pyproject.toml are here", hint="keep one of them")
+        sources = [Source("pyproject.toml [project]", values=_defaults(pyproject), kind="default")] if pyproject else []
+        if own is not None or within:
+            sources.append(Source(FILE, own) if own is not None else Source("pyproject.toml", pyproject))
+        if (user := self._user_configuration()) is not None:
+            sources.append(user)
+        if (local := _text(self.root / LOCAL)) is not None:
+            sources.append(Source(LOCAL, local, kind="local"))
+        sources.append(Source("environment", values=self.environ, kind="environment"))
+        return [
+            *sources,
+            *(Source(f"--set {setting.partition('=')[0]}", setting, kind="flag") for setting in self.settings),
+        ]
+
+    def _user_configuration(self) -> "Source | None":
+        """This person's configuration: ``WARDIAN_CONFIG``, or ``wardian/config.toml`` in the platform's folder."""
+        from wardian.spec.sources import Source
+
+        named = self.environ.get("WARDIAN_CONFIG")
+        if named:
+            path = Path(named)
+        else:
+            from platformdirs import user_config_path
+
+            path = user_config_path("wardian") / "config.toml"
+        content = _text(path)
+        if content is None and named:
+            raise SpecError(f"WARDIAN_CONFIG names {named}, which is not a file")
+        return None if content is None else Source(str(path), content, kind="user")
+
+
+def _text(path: Path) -> str | None:
+    """A text file's content, or None when there is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig") if path.is_file() else None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path.name} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}") from error
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _defaults(pyproject: str) -> dict[str, object]:
+    """The project's name, when pyproject.toml tells it."""
+    import tomllib
+
+    try:
+        name = tomllib.loads(pyproject).get("project", {}).get("name")
+    except (tomllib.TOMLDecodeError, AttributeError):
+        return {}
+    return {"project": {"name": re.sub(r"[-_.]+", "-", name).lower()}} if isinstance(name, str) else {}
 
 
 def find_root(start: Path) -> Path:
@@ -83,7 +160,7 @@ def find_root(start: Path) -> Path:
         if (folder / FILE).exists():
             return folder
         project = folder / "pyproject.toml"
-        if project.exists() and "[tool.wardian" in project.read_text(encoding="utf-8", errors="replace"):
+        if project.is_file() and TABLE.search(project.read_text(encoding="utf-8", errors="replace")):
             return folder
     return start
 

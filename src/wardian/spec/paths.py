@@ -1,0 +1,58 @@
+"""Places in the file: ``images.train.tests."torch imports".run``, ``images.train.apt[1]``."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Path = tuple[str | int, ...]
+BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def text(path: Path) -> str:
+    """A path as people write it; keys that are not bare in TOML are quoted.
+
+    >>> text(("images", "train", "tests", "a b", "run"))
+    'images.train.tests."a b".run'
+    >>> text(("images", "train", "apt", 1))
+    'images.train.apt[1]'
+    """
+    out = ""
+    for part in path:
+        if isinstance(part, int):
+            out += f"[{part}]"
+        else:
+            out += ("." if out else "") + (part if BARE.fullmatch(part) else json.dumps(part, ensure_ascii=False))
+    return out
+
+
+def lookup(data: Any, path: Path) -> Any:
+    """The value at a path of nested tables and lists, or None."""
+    for part in path:
+        if (isinstance(data, Mapping) and part in data) or (
+            isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+        ):
+            data = data[part]
+        else:
+            return None
+    return data
+
+
+def leaves(data: Any, prefix: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every value that is not a table, with its path. A list is one value; an empty table is one too."""
+    if isinstance(data, Mapping) and (data or not prefix):
+        for key, value in data.items():
+            yield from leaves(value, (*prefix, key))
+    else:
+        yield prefix, data
+
+
+def nested(path: Path, value: Any) -> dict[str, Any]:
+    """Tables around one value.
+
+    >>> nested(("run", "shm"), "16g")
+    {'run': {'shm': '16g'}}
+    """
+    for part in reversed(path):
+        value = {str(part): value}
+    return dict(value)
