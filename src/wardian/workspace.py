@@ -113,7 +113,7 @@ class Workspace:
         sources.append(Source("environment", values=self.environ, kind="environment"))
         return [
             *sources,
-            *(Source(f"--set {setting.partition('=')[0]}", setting, kind="flag") for setting in self.settings),
+            *(Source("--set", setting, kind="flag") for setting in self.settings),
         ]
 
     def _user_configuration(self) -> "Source | None":

@@ -41,20 +41,20 @@ def load(sources: Sequence[Source], variables: Mapping[str, str] | None = None) 
     spec, wrong = _validated(data, skip={fault.path for fault in unset})
     faults = merged.faults + [merged.placed(fault) for fault in (*unset, *wrong)]
     if faults or spec is None:
-        raise SpecError(sorted(faults, key=lambda fault: (fault.source or "", fault.line or 0)))
-    origin = {text(path): merged.names.get(path, source) for path, source in merged.origin.items()}
+        order = [source.name for source in sources]
+        raise SpecError(sorted(faults, key=lambda f: (order.index(f.source) if f.source in order else -1, f.line or 0)))
+    origin = {text(path): merged.name(path) for path in merged.origin}
     lines = {text(path): line for path in merged.origin if (line := merged.line(path))}
     return Loaded(spec, origin, merged.data, lines)
 
 
 class _Merged:
-    """The sources so far: values, the source of each, and what was wrong with the sources themselves."""
+    """The sources so far: values, which source each is from (by number), what was wrong with the sources themselves."""
 
     def __init__(self) -> None:
         self.data: dict[str, Any] = {}
-        self.origin: dict[Path, str] = {}
-        self.names: dict[Path, str] = {}
-        self.said: dict[str, Said] = {}
+        self.origin: dict[Path, int] = {}
+        self.sources: list[tuple[str, Said]] = []
         self.faults: list[Fault] = []
         self.broken = False
 
@@ -62,46 +62,45 @@ class _Merged:
         said = read(source, self.data)
         self.faults += said.faults
         self.broken |= said.broken
-        self.said[source.name] = said
+        self.sources.append((source.name, said))
         merge(self.data, said.data)
-        for path, _ in leaves(said.data):
-            for other in [known for known in self.origin if _replaced(known, path)]:
-                del self.origin[other]
-                self.names.pop(other, None)
-            self.origin[path] = source.name
-            if path in said.names:
-                self.names[path] = said.names[path]
+        earlier = list(self.origin)
+        for path, value in leaves(said.data):
+            gone = [known for known in earlier if _replaced(known, path)]
+            if value == {} and any(len(known) > len(path) for known in gone):
+                continue  # an empty table over a full one adds nothing
+            for known in gone:
+                self.origin.pop(known, None)
+            self.origin[path] = len(self.sources) - 1
+
+    def name(self, path: Path) -> str:
+        """What to call the source of a value: a variable's own name says more than "environment"."""
+        name, said = self.sources[self.origin[path]]
+        return said.names.get(path, name)
 
     def line(self, path: Path) -> int | None:
-        said = self.said.get(self.origin.get(path, ""))
-        return said.lines.get(path) if said else None
+        return self.sources[self.origin[path]][1].lines.get(path)
 
     def placed(self, fault: Fault) -> Fault:
-        """The fault with its source and line: of its own value, else of the table it is in, else of what is beneath."""
-        path = next((p for p in self.every() if text(p) == fault.path), None)
-        if path is None:
-            return self._above(fault)
-        names = [self.origin[path]] if path in self.origin else []
-        names += [
-            source for known, source in self.origin.items() if known[: len(path)] == path or path[: len(known)] == known
-        ]
-        for name in names:
-            if line := self.said[name].lines.get(path):
+        """The fault with its source and line: those of the value or table itself, else of the nearest table above."""
+        known = {text(path): path for path in self._every()}
+        place = fault.path
+        while place and place not in known:
+            place = place[: max(place.rfind("."), place.rfind("["), 0)]
+        return self._at(known[place], fault) if place else fault
+
+    def _at(self, path: Path, fault: Fault) -> Fault:
+        near = [known for known in self.origin if known[: len(path)] == path or path[: len(known)] == known]
+        for known in near:
+            name, said = self.sources[self.origin[known]]
+            if line := said.lines.get(path):
                 return replace(fault, source=name, line=line)
-        return replace(fault, source=self.names.get(path, names[0]) if names else None)
+        return replace(fault, source=self.name(near[0])) if near else fault
 
-    def _above(self, fault: Fault) -> Fault:
-        """Place a fault about a key that is not there at the table that should hold it."""
-        parents = [path for path in self.every() if path and fault.path.startswith(text(path) + ".")]
-        if not parents:
-            return fault
-        placed = self.placed(replace(fault, path=text(max(parents, key=len))))
-        return replace(placed, path=fault.path)
-
-    def every(self) -> list[Path]:
+    def _every(self) -> set[Path]:
         """Every path that some source knows: values, their tables, list elements."""
         known = {path[:end] for path in self.origin for end in range(1, len(path) + 1)}
-        return [*known, *{path for said in self.said.values() for path in said.lines if path not in known}]
+        return known.union(*(said.lines for _, said in self.sources))
 
 
 def _replaced(known: Path, by: Path) -> bool:

@@ -29,9 +29,9 @@ def text(path: Path) -> str:
 def lookup(data: Any, path: Path) -> Any:
     """The value at a path of nested tables and lists, or None."""
     for part in path:
-        if (isinstance(data, Mapping) and part in data) or (
-            isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
-        ):
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        elif isinstance(data, list | tuple) and isinstance(part, int) and part < len(data):
             data = data[part]
         else:
             return None
