@@ -2,8 +2,8 @@
 
     python train.py --seconds 30 --seed 0 --out results
 
-Writes into ``--out``: config.json, metrics.jsonl (a line for each iteration, free of clocks: one seed gives the same bytes),
-timing.jsonl (the same iterations with the clock), status.json (live), checkpoint.npz and curve.svg.
+Writes into ``--out``: config.json, metrics.jsonl (a line for each iteration, free of clocks: one seed gives the same
+bytes), timing.jsonl (the same iterations with the clock), status.json (live), checkpoint.npz and curve.svg.
 Ends with 1 when the mean return of the last 20 iterations is below ``--expect``, with 143 after SIGTERM.
 """
 
@@ -13,24 +13,29 @@ import os
 import signal
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices this small are slower on many threads, and one adds up in one order
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # matrices this small are slower on many threads, and one adds up in one order
 
-import gymnasium  # noqa: E402 - after the number of threads is set
-import numpy as np  # noqa: E402
+import gymnasium
+import numpy as np
 
 ENVS, HORIZON, EPOCHS, BATCH = 16, 128, 6, 256
 GAMMA, LAMBDA, CLIP, ENTROPY, RATE, DECAY = 0.99, 0.95, 0.2, 0.01, 1e-3, 400_000
 WIDTH, LAST = 64, 20
+SETTINGS = {"envs": ENVS, "horizon": HORIZON, "epochs": EPOCHS, "batch": BATCH, "gamma": GAMMA, "lambda": LAMBDA}
+SETTINGS |= {"clip": CLIP, "entropy": ENTROPY, "rate": RATE, "decay": DECAY, "width": WIDTH}
 
 
 class Network:
     """Two tanh layers and a linear one, with its gradient by hand and Adam."""
 
     def __init__(self, rng: np.random.Generator, sizes: tuple[int, ...], *, last_scale: float) -> None:
-        scales = [*(1.0 for _ in sizes[2:]), last_scale]
-        self.weights = [scale * rng.standard_normal((a, b)) / np.sqrt(a) for a, b, scale in zip(sizes[:-1], sizes[1:], scales, strict=True)]
+        self.weights = [rng.standard_normal(shape) / np.sqrt(shape[0]) for shape in pairwise(sizes)]
+        self.weights[-1] *= last_scale
         self.weights += [np.zeros(b) for b in sizes[1:]]
         self._first = [np.zeros_like(w) for w in self.weights]
         self._second = [np.zeros_like(w) for w in self.weights]
@@ -55,11 +60,11 @@ class Network:
                 slope = (slope @ self.weights[at].T) * (1 - seen[at] ** 2)
         length = np.sqrt(sum(float((g**2).sum()) for g in gradients))
         self._updates += 1
-        for w, g, m, v in zip(self.weights, gradients, self._first, self._second, strict=True):
-            g *= min(1.0, 0.5 / (length + 1e-8))
-            m += 0.1 * (g - m)
-            v += 0.001 * (g**2 - v)
-            w -= rate * (m / (1 - 0.9**self._updates)) / (np.sqrt(v / (1 - 0.999**self._updates)) + 1e-5)
+        shrink, steady = min(1.0, 0.5 / (length + 1e-8)), (1 - 0.9**self._updates, 1 - 0.999**self._updates)
+        for at, gradient in enumerate(gradients):
+            self._first[at] += 0.1 * (shrink * gradient - self._first[at])
+            self._second[at] += 0.001 * ((shrink * gradient) ** 2 - self._second[at])
+            self.weights[at] -= rate * (self._first[at] / steady[0]) / (np.sqrt(self._second[at] / steady[1]) + 1e-5)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -69,7 +74,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def advantages(rewards: np.ndarray, values: np.ndarray, ended: np.ndarray) -> np.ndarray:
-    """Generalised advantage estimates; ``values`` has one row more than ``rewards``. Source: Schulman et al., 2016, eq. 16."""
+    """Generalised advantage estimates; ``values`` has one row more. Source: Schulman et al., 2016, eq. 16."""
     result = np.zeros_like(rewards)
     running = np.zeros(rewards.shape[1])
     for t in reversed(range(len(rewards))):
@@ -90,7 +95,7 @@ class Worlds:
         self.finished: list[float] = []
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rewards, which episodes ended, and which steps count (the one after an end only resets and ignores its action)."""
+        """Rewards, which episodes ended, and which steps count: the one after an end only resets."""
         counts = ~self._fresh
         observation, rewards, terminated, truncated, _ = self._env.step(actions)
         self._fresh = terminated | truncated
@@ -107,10 +112,11 @@ def collect(worlds: Worlds, policy: Network, critic: Network, rng: np.random.Gen
     for _ in range(HORIZON):
         logs = log_softmax(policy.forward(worlds.observation)[0])
         actions = (rng.random(ENVS) > np.exp(logs[:, 0])).astype(np.int64)
-        before, value = worlds.observation, critic.forward(worlds.observation)[0][:, 0]
+        before, worth = worlds.observation, critic.forward(worlds.observation)[0][:, 0]
         rewards, ended, counts = worlds.step(actions)
-        for name, row in zip(names, (before, actions, logs[np.arange(ENVS), actions], rewards, ended, counts, value), strict=True):
-            rows[name].append(row)
+        row = (before, actions, logs[np.arange(ENVS), actions], rewards, ended, counts, worth)
+        for name, value in zip(names, row, strict=True):
+            rows[name].append(value)
     rows["values"].append(critic.forward(worlds.observation)[0][:, 0])
     batch = {name: np.stack(row) for name, row in rows.items()}
     gains = advantages(batch["rewards"], batch["values"], batch["ended"].astype(np.float64))
@@ -120,7 +126,9 @@ def collect(worlds: Worlds, policy: Network, critic: Network, rng: np.random.Gen
     return {name: value.reshape(HORIZON * ENVS, *value.shape[2:])[keep] for name, value in batch.items()}
 
 
-def improve(policy: Network, critic: Network, batch: dict[str, np.ndarray], rng: np.random.Generator, rate: float) -> dict[str, float]:
+def improve(
+    policy: Network, critic: Network, batch: dict[str, np.ndarray], rng: np.random.Generator, rate: float
+) -> dict[str, float]:
     """Several epochs of the clipped objective; the means of what is worth plotting."""
     losses: list[tuple[float, float, float]] = []
     for _ in range(EPOCHS):
@@ -154,83 +162,116 @@ def curve(steps: list[int], returns: list[float], *, title: str) -> str:
     y = [top + down * (1 - min(value, 500) / 500) for value in returns]
     smooth = [sum(y[max(0, at - 9) : at + 1]) / len(y[max(0, at - 9) : at + 1]) for at in range(len(y))]
     line, fine = (" ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, ys, strict=True)) for ys in (smooth, y))
-    grid = "".join(
-        f'<path d="M{left} {top + down * (1 - at / 500):.1f}h{across}" stroke="#e3e6ea"/>'
-        f'<text x="{left - 9}" y="{top + down * (1 - at / 500) + 4:.1f}" text-anchor="end">{at}</text>'
-        for at in range(0, 501, 100)
+    heights = [(at, top + down * (1 - at / 500)) for at in range(0, 501, 100)]
+    places = [(f"{last * at / 4000:.0f}k", left + across * at / 4) for at in range(5)]
+    return "".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" ',
+            'font-family="DejaVu Sans, Helvetica, Arial, sans-serif" font-size="12" fill="#59636e">',
+            '<rect width="100%" height="100%" fill="#fff"/>',
+            f'<text x="{left}" y="26" font-size="15" fill="#1f2328">{title}</text>',
+            *(f'<path d="M{left} {at:.1f}h{across}" stroke="#e3e6ea"/>' for _, at in heights),
+            *(f'<text x="{left - 9}" y="{at + 4:.1f}" text-anchor="end">{name}</text>' for name, at in heights),
+            *(f'<text x="{at:.1f}" y="{top + down + 20}" text-anchor="middle">{name}</text>' for name, at in places),
+            f'<text x="{left + across / 2}" y="{height - 10}" text-anchor="middle">environment steps</text>',
+            f'<text transform="translate(17 {top + down / 2}) rotate(-90)" text-anchor="middle">mean return</text>',
+            f'<polyline points="{fine}" fill="none" stroke="#9dc3ea" stroke-width="1"/>',
+            f'<polyline points="{line}" fill="none" stroke="#0b62b8" stroke-width="2.5" stroke-linejoin="round"/>',
+            "</svg>\n",
+        ]
     )
-    ticks = "".join(
-        f'<text x="{left + across * at / 4:.1f}" y="{height - bottom + 20}" text-anchor="middle">{last * at / 4000:.0f}k</text>' for at in range(5)
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'font-family="DejaVu Sans, Helvetica, Arial, sans-serif" font-size="12" fill="#59636e"><rect width="100%" height="100%" fill="#fff"/>'
-        f'<text x="{left}" y="26" font-size="15" fill="#1f2328">{title}</text>{grid}{ticks}'
-        f'<text x="{left + across / 2}" y="{height - 10}" text-anchor="middle">environment steps</text>'
-        f'<text transform="translate(17 {top + down / 2}) rotate(-90)" text-anchor="middle">mean episode return</text>'
-        f'<polyline points="{fine}" fill="none" stroke="#9dc3ea" stroke-width="1"/>'
-        f'<polyline points="{line}" fill="none" stroke="#0b62b8" stroke-width="2.5" stroke-linejoin="round"/></svg>\n'
-    )
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new one, never half."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=30.0, help="stop after this long (default: 30)")
-    parser.add_argument("--steps", type=int, help="stop after this many environment steps instead; the same steps and seed give the same metrics")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the results (default: results)")
-    parser.add_argument("--expect", type=float, default=0.0, help="fail when the mean return of the last 20 iterations is lower")
+    add = parser.add_argument
+    add("--seconds", type=float, default=30.0, help="stop after this long (default: 30)")
+    add("--steps", type=int, help="stop after this many environment steps instead: the same seed, the same metrics")
+    add("--seed", type=int, default=0)
+    add("--out", type=Path, default=Path("results"), help="folder for the results (default: results)")
+    add("--expect", type=float, default=0.0, help="fail when the mean return of the last 20 iterations is lower")
     return parser.parse_args(argv)
+
+
+class Results:
+    """The folder of results. What another program may read while it is written is replaced whole."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self._given, self._folder, self._start = given, given.out, time.monotonic()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._metrics = (self._folder / "metrics.jsonl").open("w", encoding="utf-8")
+        self._timing = (self._folder / "timing.jsonl").open("w", encoding="utf-8")
+        self.steps: list[int] = []
+        self.returns: list[float] = []
+        settings = {"env": "CartPole-v1", "seed": given.seed, "steps": given.steps, **SETTINGS}
+        self._replace("config.json", settings | {"numpy": np.__version__, "gymnasium": gymnasium.__version__})
+
+    @property
+    def done(self) -> float:
+        """The share of the budget that is spent."""
+        if self._given.steps:
+            return min(1.0, sum(self.steps[-1:]) / self._given.steps)
+        return min(1.0, (time.monotonic() - self._start) / self._given.seconds)
+
+    @property
+    def final(self) -> float:
+        """The mean return of the last iterations."""
+        return float(np.mean(self.returns[-LAST:])) if self.returns else 0.0
+
+    def add(self, ended: list[float], losses: dict[str, float]) -> None:
+        """Note one iteration: the returns of the episodes that ended in it, and its losses."""
+        iteration, seconds = len(self.steps) + 1, time.monotonic() - self._start
+        self.steps.append(iteration * ENVS * HORIZON)
+        self.returns.append(float(np.mean(ended)) if ended else (self.returns[-1] if self.returns else 0.0))
+        row = {"iteration": iteration, "steps": self.steps[-1], "mean_return": round(self.returns[-1], 3)}
+        print(json.dumps(row | {"episodes": len(ended)} | losses), file=self._metrics, flush=True)
+        print(json.dumps({"iteration": iteration, "seconds": round(seconds, 3)}), file=self._timing, flush=True)
+        if iteration % 10 == 1:
+            self._replace("status.json", {"status": "running", "done": round(self.done, 3), **row})
+            print(
+                f"{self.done:4.0%}  {seconds:5.1f} s  {self.steps[-1]:>8,} steps  mean return {self.final:6.1f}",
+                flush=True,
+            )
+
+    def finish(self, status: str, weights: dict[str, np.ndarray]) -> None:
+        """Write the checkpoint, the picture and the last status."""
+        np.savez(self._folder / "checkpoint.npz", **weights)
+        if self.steps:
+            seconds = time.monotonic() - self._start
+            title = f"CartPole-v1, PPO in numpy, seed {self._given.seed}: {self.final:.0f} after {seconds:.0f} s"
+            self._replace("curve.svg", curve(self.steps, self.returns, title=title))
+        facts = {"iterations": len(self.steps), "steps": sum(self.steps[-1:]), "final_return": round(self.final, 2)}
+        self._replace("status.json", {"status": status, **facts})
+        self._metrics.close()
+        self._timing.close()
+
+    def _replace(self, name: str, content: str | dict[str, object]) -> None:
+        fresh = self._folder / f".{name}.new"
+        fresh.write_text(
+            content if isinstance(content, str) else json.dumps(content, indent=2) + "\n", encoding="utf-8"
+        )
+        fresh.replace(self._folder / name)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train and return the exit code."""
-    given = options(argv)
-    given.out.mkdir(parents=True, exist_ok=True)
-    stopped: list[int] = []
+    given, stopped = options(argv), []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
-    settings = {"env": "CartPole-v1", "seed": given.seed, "steps": given.steps, "envs": ENVS, "horizon": HORIZON, "epochs": EPOCHS, "batch": BATCH}
-    settings |= {"gamma": GAMMA, "lambda": LAMBDA, "clip": CLIP, "entropy": ENTROPY, "rate": RATE, "decay": DECAY, "width": WIDTH, "numpy": np.__version__}
-    replace(given.out / "config.json", json.dumps(settings | {"gymnasium": gymnasium.__version__}, indent=2) + "\n")
-
-    rng = np.random.default_rng(given.seed)
-    worlds, start = Worlds(given.seed), time.monotonic()
-    policy, critic = Network(rng, (4, WIDTH, WIDTH, 2), last_scale=0.01), Network(rng, (4, WIDTH, WIDTH, 1), last_scale=1.0)
-    steps, returns, iteration, elapsed = [], [], 0, 0.0
-    with (given.out / "metrics.jsonl").open("w") as metrics, (given.out / "timing.jsonl").open("w") as timing:
-        while not stopped and (iteration * ENVS * HORIZON < given.steps if given.steps else elapsed < given.seconds):
-            batch = collect(worlds, policy, critic, rng)
-            # The rate falls with the steps, not with the time that is left: a faster machine sees the same numbers, only more of them.
-            losses = improve(policy, critic, batch, rng, RATE * max(0.05, 1 - iteration * ENVS * HORIZON / DECAY))
-            iteration, elapsed = iteration + 1, time.monotonic() - start
-            ended, worlds.finished = worlds.finished, []
-            steps.append(iteration * ENVS * HORIZON)
-            returns.append(float(np.mean(ended)) if ended else returns[-1] if returns else 0.0)
-            row = {"iteration": iteration, "steps": steps[-1], "mean_return": round(returns[-1], 3), "episodes": len(ended), **losses}
-            print(json.dumps(row), file=metrics, flush=True)
-            print(json.dumps({"iteration": iteration, "seconds": round(elapsed, 3)}), file=timing, flush=True)
-            if iteration % 10 == 1:
-                share = min(1.0, steps[-1] / given.steps if given.steps else elapsed / given.seconds)
-                replace(given.out / "status.json", json.dumps({"status": "running", "done": round(share, 3), **row}) + "\n")
-                print(f"{share:4.0%}  {elapsed:5.1f} s  {steps[-1]:>8,} steps  mean return {np.mean(returns[-LAST:]):6.1f}", flush=True)
-
-    final = float(np.mean(returns[-LAST:])) if returns else 0.0
-    good = final >= given.expect
-    np.savez(given.out / "checkpoint.npz", **{f"{name}_{at}": w for name, net in (("policy", policy), ("critic", critic)) for at, w in enumerate(net.weights)})
-    if steps:
-        replace(given.out / "curve.svg", curve(steps, returns, title=f"CartPole-v1, PPO in numpy, seed {given.seed}: {final:.0f} after {elapsed:.0f} s"))
-    status = "interrupted" if stopped else "finished" if good else "failed"
-    replace(given.out / "status.json", json.dumps({"status": status, "iterations": iteration, "steps": sum(steps[-1:]), "final_return": round(final, 2)}) + "\n")
-    print(f"{status}: mean return {final:.1f} over the last {min(LAST, len(returns))} iterations (expected at least {given.expect:g})", flush=True)
-    return 143 if stopped else 0 if good else 1
+    rng, worlds, results = np.random.default_rng(given.seed), Worlds(given.seed), Results(given)
+    policy = Network(rng, (4, WIDTH, WIDTH, 2), last_scale=0.01)
+    critic = Network(rng, (4, WIDTH, WIDTH, 1), last_scale=1.0)
+    while not stopped and results.done < 1:
+        # The rate falls with the steps, not with the time that is left: a faster machine sees the same rows, only more.
+        rate = RATE * max(0.05, 1 - sum(results.steps[-1:]) / DECAY)
+        losses = improve(policy, critic, collect(worlds, policy, critic, rng), rng, rate)
+        ended, worlds.finished = worlds.finished, []
+        results.add(ended, losses)
+    status = "interrupted" if stopped else "finished" if results.final >= given.expect else "failed"
+    networks = (("policy", policy), ("critic", critic))
+    results.finish(status, {f"{name}_{at}": w for name, network in networks for at, w in enumerate(network.weights)})
+    print(f"{status}: mean return {results.final:.1f} over the last {LAST} iterations, expected {given.expect:g}")
+    return {"finished": 0, "failed": 1, "interrupted": 143}[status]
 
 
 if __name__ == "__main__":

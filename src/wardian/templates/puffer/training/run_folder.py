@@ -1,10 +1,10 @@
 """The folder of one training run: what was asked, what happened, and what came of it. Standard library only.
 
-    config.json      everything that decides the result
-    metadata.json    live status (running, finished, failed, interrupted), times, versions, the image's digest
-    metrics.jsonl    one line for each update, without clocks: the same config gives the same bytes
-    timing.jsonl     the same updates with the clock
-    checkpoints/     update-000010.pt …, and the name of the last in ``latest``
+config.json      everything that decides the result
+metadata.json    live status (running, finished, failed, interrupted), times, versions, the image's digest
+metrics.jsonl    one line for each update, without clocks: the same config gives the same bytes
+timing.jsonl     the same updates with the clock
+checkpoints/     update-000010.pt …, and the name of the last in ``latest``
 """
 
 import json
@@ -52,7 +52,7 @@ def recent(values: Sequence[float], count: int) -> float:
 
 
 class RunFolder:
-    """One run on disk. ``resume`` continues a run with the same config; otherwise the folder must not hold a run yet."""
+    """One run on disk. ``resume`` goes on with a run, ``fresh`` deletes one; else there may be none."""
 
     def __init__(self, path: Path, config: Mapping[str, Any], *, resume: bool = False, fresh: bool = False) -> None:
         self.path = path
@@ -61,12 +61,19 @@ class RunFolder:
         self._clock = time.monotonic()
         written = path / "config.json"
         if written.exists() and not resume and not fresh:
-            raise RunFolderError(f"{path} already holds a run; add --resume to go on with it, --overwrite to begin again, or give another --run-dir")
+            raise RunFolderError(
+                f"{path} holds a run; --resume goes on with it, --overwrite begins again, --run-dir names another"
+            )
         if resume:
             self._same(written)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         if not resume:
-            for old in (*self.checkpoints.glob("update-*.pt"), self.checkpoints / "latest", path / "metrics.jsonl", path / "timing.jsonl"):
+            for old in (
+                *self.checkpoints.glob("update-*.pt"),
+                self.checkpoints / "latest",
+                path / "metrics.jsonl",
+                path / "timing.jsonl",
+            ):
                 old.unlink(missing_ok=True)
         replace(written, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
         self._metadata: dict[str, Any] = {"started": now(), "versions": versions()}
@@ -77,11 +84,15 @@ class RunFolder:
         if not written.exists():
             raise RunFolderError(f"{self.path} holds no run to resume")
         before = json.loads(written.read_text(encoding="utf-8"))
-        changed = sorted(name for name in {*before, *self.config} - {"timesteps"} if before.get(name) != self.config.get(name))
+        changed = sorted(
+            name for name in {*before, *self.config} - {"timesteps"} if before.get(name) != self.config.get(name)
+        )
         if changed:
-            raise RunFolderError(f"{self.path} was started with another {', '.join(changed)}; only --timesteps may change when a run is resumed")
+            raise RunFolderError(
+                f"{self.path} was started with another {', '.join(changed)}; only --timesteps may change on --resume"
+            )
 
-    def status(self, status: str, **facts: Any) -> None:  # noqa: ANN401 - any JSON value
+    def status(self, status: str, **facts: Any) -> None:
         """Replace the live status. Every status but ``running`` also notes the time."""
         self._metadata |= {"status": status, "seconds": round(time.monotonic() - self._clock, 3), **facts}
         if status != "running":
@@ -93,10 +104,12 @@ class RunFolder:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         with (self.path / "timing.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"update": row["update"], "seconds": round(time.monotonic() - self._clock, 3)}) + "\n")
+            file.write(
+                json.dumps({"update": row["update"], "seconds": round(time.monotonic() - self._clock, 3)}) + "\n"
+            )
 
     def returns(self, *, until: int) -> list[float]:
-        """The mean returns of the updates up to ``until``; later lines (of a run that was killed after its last checkpoint) are dropped."""
+        """The mean returns up to an update; later lines, of a run killed after its last checkpoint, are dropped."""
         path = self.path / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         rows = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
@@ -111,7 +124,7 @@ class RunFolder:
         named = self.checkpoints / pointer.read_text(encoding="utf-8").strip() if pointer.exists() else None
         return named if named and named.exists() else None
 
-    def checkpoint(self, update: int, save: Any) -> Path:  # noqa: ANN401 - a callable that writes to a path
+    def checkpoint(self, update: int, save: Any) -> Path:
         """Let ``save`` write a checkpoint; it becomes visible, and the latest, only when it is whole."""
         path = self.checkpoints / f"update-{update:06d}.pt"
         fresh = path.with_name(f".{path.name}.new")
