@@ -4,92 +4,65 @@ A key is the digest of everything that decides the layer's bytes. Two images tha
 whose key is known is never made again. Wheel layers do not depend on what lies beneath them, system steps do.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from wardian.lock.model import Base, Deb
+from wardian.errors import SpecError, WardianError
+from wardian.lock.model import Deb, Lock, LockedImage
 from wardian.lock.wheel import Wheel
+from wardian.plan import bins, labels, tags
+from wardian.plan.keys import EPOCH, key
+from wardian.plan.layers import (
+    Apt,
+    BaseLayers,
+    Bootstrap,
+    Code,
+    Entry,
+    Environment,
+    Files,
+    Layer,
+    ProjectCode,
+    RunStep,
+    Wheels,
+)
+from wardian.spec.matrix import Variant
 
-__all__ = ["Wheel"]
+__all__ = ["Config", "Content", "ImagePlan", "Layer", "Wheel", "plan"]
 
-
-@dataclass(frozen=True, slots=True)
-class BaseLayers:
-    """All layers of a manifest that is (or will be) in the store."""
-
-    key: str
-    base: Base
-    platform: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
-    """A root file system made from Debian packages."""
-
-    key: str
-    suite: str
-    architecture: str
-    debs: tuple[Deb, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Apt:
-    """Debian packages installed over the layers beneath."""
-
-    key: str
-    debs: tuple[Deb, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """The empty virtual environment: pyvenv.cfg, bin/python, the lock inside the image."""
-
-    key: str
-    prefix: str  # "/opt/env"
-    python: str
-    interpreter: str
-    pylock: bytes
+PREFIX = "/opt/env"
+CA_BUNDLE = "/etc/ssl/certs/wardian-ca-bundle.crt"
+CA_NAMES = (
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "NODE_EXTRA_CA_CERTS",
+    "GIT_SSL_CAINFO",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Wheels:
-    """One big wheel, or one bin of small ones, installed into the environment."""
+class Content:
+    """What the planner is told of one variant that stands in files beside spec and lock."""
 
-    key: str
-    prefix: str
-    python: str
-    wheels: tuple[Wheel, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RunStep:
-    """A shell line executed over the layers beneath."""
-
-    key: str
-    line: str
-    env: tuple[tuple[str, str], ...]
+    pylock: str = ""
+    wheels: tuple[Wheel, ...] = ()  # the whole closure, also what the parent has
+    copies: tuple[tuple[str, tuple[Entry, ...]], ...] = ()  # (title, entries) of each ``copy``
+    code: Code | None = None  # when ``project`` is wheel or editable
+    ca: Entry | None = None  # when ``ca`` is set: the bundle, at CA_BUNDLE
+    revision: str | None = None  # of the project's repository
+    together: tuple[frozenset[str], ...] = ()  # distributions that must share a layer
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """Files of the project at fixed places: one ``copy`` entry, or the CA bundle."""
+class Config:
+    """What an image adds to its base's config. None means: as the base has it."""
 
-    key: str
-    title: str
-    entries: tuple[tuple[str, str, int], ...]  # (image path, source path, mode)
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectCode:
-    """The project itself, as an installed wheel or an editable link."""
-
-    key: str
-    mode: str  # "wheel" | "editable"
-    prefix: str
-    python: str
-    workdir: str
-
-
-Layer = BaseLayers | Bootstrap | Apt | Environment | Wheels | RunStep | Files | ProjectCode
+    env: tuple[tuple[str, str], ...] = ()  # sorted by name; without PATH unless the user set it
+    path: tuple[str, ...] = ()  # folders that go before the base's PATH
+    workdir: str | None = None
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +74,289 @@ class ImagePlan:
     parent: str | None
     platform: str
     layers: tuple[Layer, ...]
-    config: dict[str, object]  # the OCI image config's "config" object
-    labels: dict[str, str]
+    config: Config
+    labels: Mapping[str, str]
     references: tuple[str, ...]
-    key: str  # over all layers and the config: the same key means the same manifest
+    epoch: int
+    key: str  # over all layers, config and labels: the same key means the same manifest
+    wheels: tuple[Wheel, ...] = ()  # everything installed, the parent's included
+    debs: tuple[Deb, ...] = ()  # every locked package, the parent's included
+    pylock: str = ""
+    system: tuple[Layer, ...] = field(default=())  # the layers below the environment: base and apt
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """An image whose tags are not known yet; what its children inherit."""
+
+    variant: Variant
+    locked: LockedImage
+    layers: tuple[Layer, ...]
+    config: Config
+    wheels: tuple[Wheel, ...]
+    debs: tuple[Deb, ...]
+    python: str | None
+    interpreter: str | None
+    pylock: str
+    reference: str  # of the base at the bottom
+    base_digest: str | None
+    revision: str | None
+    ours: int  # layers that count against bins.LAYERS
+
+
+def plan(
+    repository: str,
+    variants: Sequence[Variant],
+    lock: Lock,
+    contents: Mapping[str, Content],
+    *,
+    epoch: int = EPOCH,
+) -> tuple[ImagePlan, ...]:
+    """Plan variants, which come with the ones they stand on, parents first. References start with ``repository``.
+
+    Raises ``WardianError`` when an image cannot be made of the lock: too many layers, or a version that contradicts
+    the parent's.
+    """
+    drafts: dict[str, _Draft] = {}
+    for variant in variants:
+        if variant.id not in lock.images:
+            raise WardianError(f"image {variant.id} is not in the lock", hint="type: wardian lock")
+        parent = drafts[variant.parent] if variant.parent else None
+        content = contents.get(variant.id, Content())
+        drafts[variant.id] = _draft(variant, lock.images[variant.id], parent, content, epoch)
+    named = tags.assign([_wish(draft) for draft in drafts.values()])
+    return tuple(_finish(repository, draft, named[draft.variant.id], epoch) for draft in drafts.values())
+
+
+def repository_of(name: str, registry: str | None) -> str:
+    """What the references of a project start with."""
+    return (registry or name).rstrip("/")
+
+
+def _draft(variant: Variant, locked: LockedImage, parent: _Draft | None, content: Content, epoch: int) -> _Draft:
+    layers = _Stack(parent.layers if parent else _bottom(variant, locked, epoch), epoch)
+    image = variant.image
+    if locked.debs:
+        layers.add(Apt(_apt_key(locked.debs, layers), locked.debs))
+    if content.ca:
+        layers.add(_files("CA bundle", (content.ca,), epoch))
+    python = locked.python or (parent.python if parent else None)
+    interpreter = locked.interpreter or (parent.interpreter if parent else None)
+    own = _own_wheels(variant, locked, parent, content.wheels)
+    if python and interpreter and _needs_environment(parent, own, content, python):
+        layers.add(_environment(python, interpreter, content.pylock or (parent.pylock if parent else ""), epoch))
+    config = _config(variant, parent, content, has_python=bool(python and interpreter))
+    after = len(image.run) + len(content.copies) + (content.code is not None)
+    ours = parent.ours if parent else 0
+    made = ours + layers.added + after
+    if made > bins.LAYERS:
+        raise WardianError(
+            f"image {variant.id} would have {made} layers of its own; at most {bins.LAYERS} are possible",
+            hint=f"join some of the lines of images.{variant.name}.run, or some of its copy entries",
+        )
+    for title, group in _grouped(variant, own, bins.LAYERS - made, content):
+        layers.add(_wheels(title, group, python or "", epoch))
+    for at, line in enumerate(image.run, start=1):
+        layers.add(_run(line, config, at, layers))
+    for title, entries in content.copies:
+        layers.add(_files(title, entries, epoch))
+    if content.code is not None:
+        layers.add(_project(variant, content.code, config, python, epoch))
+    base = locked.base
+    return _Draft(
+        variant=variant,
+        locked=locked,
+        layers=tuple(layers.all),
+        config=config,
+        wheels=(*(parent.wheels if parent else ()), *own),
+        debs=(*(parent.debs if parent else base.debs if base else ()), *locked.debs),
+        python=python,
+        interpreter=interpreter,
+        pylock=content.pylock or (parent.pylock if parent else ""),
+        reference=parent.reference if parent else (base.substitute or base.reference) if base else "",
+        base_digest=parent.base_digest if parent else base.digest if base else None,
+        revision=content.revision if content.code or content.copies else parent.revision if parent else None,
+        ours=ours + layers.added,
+    )
+
+
+class _Stack:
+    """Layers from the bottom up while an image is drafted."""
+
+    def __init__(self, beneath: Sequence[Layer], epoch: int) -> None:
+        self.all: list[Layer] = list(beneath)
+        self.added = 0
+        self.epoch = epoch
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer on top."""
+        self.all.append(layer)
+        self.added += 1
+
+    @property
+    def keys(self) -> list[str]:
+        """What a system step depends on: every layer beneath, in order."""
+        return [layer.key for layer in self.all]
+
+
+def _bottom(variant: Variant, locked: LockedImage, epoch: int) -> tuple[Layer, ...]:
+    base = locked.base
+    if base is None:
+        raise WardianError(f"the lock has no base for image {variant.id}", hint="type: wardian lock")
+    if base.digest is not None:
+        return (BaseLayers(key("base", 0, digest=base.digest), base, variant.image.platform),)
+    architecture = variant.image.platform.split("/")[1]
+    reference = base.substitute or base.reference
+    made = key("bootstrap", epoch, suite=reference, architecture=architecture, debs=_hashes(base.debs))
+    return (Bootstrap(made, reference, architecture, base.debs),)
+
+
+def _hashes(debs: Sequence[Deb]) -> list[str]:
+    """A package is its bytes: its address may change."""
+    return sorted(f"{deb.name}={deb.version}:{deb.architecture}@{deb.sha256}" for deb in debs)
+
+
+def _apt_key(debs: Sequence[Deb], beneath: _Stack) -> str:
+    return key("apt", beneath.epoch, debs=_hashes(debs), beneath=beneath.keys)
+
+
+def _own_wheels(
+    variant: Variant, locked: LockedImage, parent: _Draft | None, closure: Sequence[Wheel]
+) -> tuple[Wheel, ...]:
+    """The wheels that the layers beneath do not have. One that they have in another version is an error."""
+    inherited = dict(pin.split("==", 1) for pin in locked.inherited)
+    beneath = inherited | ({wheel.name: wheel.version for wheel in parent.wheels} if parent else {})
+    where = f"@{parent.variant.id}" if parent else "the base"
+    for wheel in closure:
+        if beneath.get(wheel.name, wheel.version) != wheel.version:
+            raise SpecError(
+                f"image {variant.id} needs {wheel.name} {wheel.version}, but {where} holds {beneath[wheel.name]}",
+                hint="type: wardian lock, or require the same version in both images",
+            )
+    return tuple(sorted((wheel for wheel in closure if wheel.name not in beneath), key=lambda wheel: wheel.name))
+
+
+def _needs_environment(parent: _Draft | None, own: Sequence[Wheel], content: Content, python: str) -> bool:
+    """A child without packages of its own keeps its parent's environment as it is."""
+    if parent is None or parent.python is None:
+        return True
+    if parent.python != python:
+        raise WardianError(f"an image with Python {python} cannot stand on one with Python {parent.python}")
+    return bool(own) or (bool(content.pylock) and content.pylock != parent.pylock)
+
+
+def _environment(python: str, interpreter: str, pylock: str, epoch: int) -> Environment:
+    made = key("environment", epoch, prefix=PREFIX, python=python, interpreter=interpreter, pylock=pylock)
+    return Environment(made, PREFIX, python, interpreter, pylock)
+
+
+def _grouped(variant: Variant, own: Sequence[Wheel], room: int, content: Content) -> tuple[bins.Group, ...]:
+    try:
+        return bins.groups(own, room=room, together=content.together)
+    except WardianError as error:
+        raise WardianError(f"image {variant.id}: {error.message}", hint=error.hint) from error
+
+
+def _wheels(title: str, wheels: tuple[Wheel, ...], python: str, epoch: int) -> Wheels:
+    content = [[wheel.filename, wheel.sha256, wheel.requested] for wheel in wheels]
+    return Wheels(key("wheels", epoch, prefix=PREFIX, python=python, wheels=content), PREFIX, python, wheels, title)
+
+
+def _run(line: str, config: Config, number: int, beneath: _Stack) -> RunStep:
+    env = list(config.env)
+    if config.path:
+        env.append(("PATH", ":".join([*config.path, "$PATH"])))  # the step's builder knows the base's
+    workdir = config.workdir or ""
+    made = key("run", beneath.epoch, line=line, env=env, workdir=workdir, beneath=beneath.keys)
+    return RunStep(made, line, tuple(env), workdir, number)
+
+
+def _files(title: str, entries: tuple[Entry, ...], epoch: int) -> Files:
+    content = [[entry.path, entry.kind, entry.mode, entry.digest] for entry in entries]
+    return Files(key("files", epoch, entries=content), title, entries)
+
+
+def _project(variant: Variant, code: Code, config: Config, python: str | None, epoch: int) -> ProjectCode:
+    mode = variant.image.project
+    if not python or mode == "none":
+        raise SpecError(
+            f"images.{variant.name}: project = {mode!r} needs an image with Python", hint='set python = "3.11"'
+        )
+    workdir = (config.workdir or "/workspace") if mode == "editable" else ""
+    made = key("project", epoch, mode=mode, prefix=PREFIX, python=python, workdir=workdir, code=code.digest)
+    return ProjectCode(made, mode, PREFIX, python, workdir, code)
+
+
+def _config(variant: Variant, parent: _Draft | None, content: Content, *, has_python: bool) -> Config:
+    """The parent's config and what this image sets. A new entrypoint drops the old command, as in a Dockerfile."""
+    image = variant.image
+    before = parent.config if parent else Config()
+    env = dict(before.env)
+    if has_python:
+        env["VIRTUAL_ENV"] = PREFIX
+    if content.ca:
+        env |= dict.fromkeys(CA_NAMES, CA_BUNDLE)
+    env |= image.env
+    command = image.command if image.command is not None else before.command
+    return Config(
+        env=tuple(sorted(env.items())),
+        path=(f"{PREFIX}/bin",) if has_python else before.path,
+        workdir=image.workdir or before.workdir,
+        entrypoint=image.entrypoint if image.entrypoint is not None else before.entrypoint,
+        command=() if image.entrypoint is not None and image.command is None else command,
+    )
+
+
+def _wish(draft: _Draft) -> tags.Wish:
+    versions = {wheel.name: wheel.version for wheel in draft.wheels}
+    versions |= dict(pin.split("==", 1) for pin in draft.locked.inherited)
+    facts = tags.Facts(dict(draft.variant.axes), draft.python, versions)
+    return tags.Wish(draft.variant.id, draft.variant.name, draft.variant.image.tags, facts)
+
+
+def _finish(repository: str, draft: _Draft, names: Collection[str], epoch: int) -> ImagePlan:
+    variant = draft.variant
+    references = tuple(f"{repository}/{variant.name}:{name}" for name in names)
+    said = labels.labels(
+        title=variant.name,
+        version=next(iter(names), None),
+        epoch=epoch,
+        revision=draft.revision,
+        base=draft.reference,
+        base_digest=draft.base_digest,
+        locked=draft.locked,
+        python=draft.python,
+        interpreter=draft.interpreter,
+        own=variant.image.labels,
+    )
+    made = ImagePlan(
+        id=variant.id,
+        name=variant.name,
+        parent=variant.parent,
+        platform=variant.image.platform,
+        layers=draft.layers,
+        config=draft.config,
+        labels=said,
+        references=references,
+        epoch=epoch,
+        key="",
+        wheels=draft.wheels,
+        debs=draft.debs,
+        pylock=draft.pylock,
+        system=tuple(layer for layer in draft.layers if isinstance(layer, BaseLayers | Bootstrap | Apt)),
+    )
+    return replace(made, key=_image_key(made))
+
+
+def _image_key(image: ImagePlan) -> str:
+    config = image.config
+    return key(
+        "image",
+        image.epoch,
+        layers=[layer.key for layer in image.layers],
+        platform=image.platform,
+        config=[config.env, config.path, config.workdir, config.entrypoint, config.command],
+        labels=dict(image.labels),
+        packages=[[wheel.name, wheel.version, wheel.sha256, wheel.url] for wheel in image.wheels],
+        debs=_hashes(image.debs),
+    )
