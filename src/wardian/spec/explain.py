@@ -86,8 +86,10 @@ def _shown(path: Path, value: object) -> str:
 
 def _write(kind: str, value: object) -> str | None:
     """What to type instead of a value of the wrong type."""
-    if kind == "string_type" and isinstance(value, float | int) and not isinstance(value, bool):
-        return f'write "{value}" in quotes'
+    if kind == "string_type" and isinstance(value, float):
+        return "write it in quotes; without them 3.10 is the number 3.1"
+    if kind == "string_type" and isinstance(value, int) and not isinstance(value, bool):
+        return "write it in quotes"
     if kind == "tuple_type" and isinstance(value, str):
         return f"write [{json.dumps(value, ensure_ascii=False)}]"
     if kind in {"model_type", "dict_type"} and isinstance(value, str):

@@ -6,10 +6,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from wardian.spec.units import seconds, size
 
-Duration = Annotated[float, BeforeValidator(seconds)]  # seconds; written "60s", "5m", "1h30m" or a number
-Size = Annotated[int, BeforeValidator(size)]  # bytes; written "16g", "512m" or a number
+Duration = Annotated[float, BeforeValidator(seconds, json_schema_input_type=float | str)]  # seconds
+Size = Annotated[int, BeforeValidator(size, json_schema_input_type=int | str)]  # bytes
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=128)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Absolute = Annotated[str, Field(pattern=r"^/")]
 
 
 class Table(BaseModel):
@@ -24,37 +25,37 @@ class Table(BaseModel):
 
 
 class Project(Table):
-    """``[project]``: the project's name and the registry that ``push`` writes to."""
+    """The project's name and where its images go."""
 
-    name: Name
-    registry: str | None = None
+    name: Name = Field(description="the project's name")
+    registry: str | None = Field(None, description="where push puts <registry>/<image>:<tag>; default: the name")
 
 
 class Copy(Table):
-    """One entry of ``copy``: a file or folder of the project, and its absolute path in the image."""
+    """A file or folder of the project, and its place in the image."""
 
-    source: str
-    target: Annotated[str, Field(pattern=r"^/")]
+    source: str = Field(description="path in the project")
+    target: Absolute = Field(description="absolute path in the image")
 
 
 class Check(Table):
-    """A named check: a shell line run inside the image; passes on exit 0 and, if given, ``expect`` in its output."""
+    """A named check, run inside the image: passes on exit 0 and, if given, ``expect`` in its output."""
 
-    run: str
-    expect: str | None = None
-    timeout: Duration = 300.0
+    run: str = Field(description="a shell line")
+    expect: str | None = Field(None, description="text that the output must contain")
+    timeout: Duration = Field(300.0, description='seconds, or "60s", "5m", "1h30m"')
 
 
 class Sdist(Table):
-    """How a distribution without a wheel is built: packages present only then, and its build requirements.
+    """How a distribution without a wheel is built. Its packages are present only then."""
 
-    ``requires`` replaces ``[build-system] requires`` of the source distribution (its pins may contradict the image's);
-    a name that is locked for the image takes the locked version.
-    """
-
-    requires: tuple[str, ...] | None = None
-    apt: tuple[str, ...] = ()
-    env: dict[EnvName, str] = {}
+    requires: tuple[str, ...] | None = Field(
+        None,
+        description="replaces [build-system] requires of the source distribution (whose pins may contradict the image's);"
+        " a name that is locked for the image takes the locked version",
+    )
+    apt: tuple[str, ...] = Field((), description="Debian packages for the build")
+    env: dict[EnvName, str] = Field({}, description="environment of the build")
 
 
 def _check(value: Any) -> Any:
@@ -62,60 +63,64 @@ def _check(value: Any) -> Any:
 
 
 class Image(Table):
-    """``[images.NAME]``: what an image stands on and what is added, in the order the layers are made."""
+    """What an image stands on and what is added, in the order the layers are made."""
 
-    from_: Annotated[str, Field(min_length=1)]  # a reference, "@image" of this file, or "bootstrap:debian:SUITE"
-    platform: Annotated[str, Field(pattern=r"^linux/[a-z0-9]+(?:/v[0-9])?$")] = "linux/amd64"
-    apt: tuple[str, ...] = ()
-    python: Annotated[str, Field(pattern=r"^3\.[0-9]+$")] | None = None
-    requirements: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()  # requirement files, relative to the project
-    groups: tuple[str, ...] = ()  # dependency groups (PEP 735) of pyproject.toml
-    extras: tuple[str, ...] = ()  # extras of pyproject.toml; an empty string stands for its dependencies alone
-    index: tuple[str, ...] = ()  # package indexes, before the machine's own
-    sdists: dict[str, Sdist] = {}
-    run: tuple[str, ...] = ()
-    copy_: tuple[Copy, ...] = ()
-    project: Literal["wheel", "editable", "none"] = "none"
-    env: dict[EnvName, str] = {}
-    workdir: Annotated[str, Field(pattern=r"^/")] | None = None
-    entrypoint: tuple[str, ...] | None = None
-    command: tuple[str, ...] | None = None
-    labels: dict[str, str] = {}
-    ca: bool = False  # put the machine's CA bundle into the image
-    matrix: dict[Name, tuple[str, ...]] = {}
-    tags: tuple[str, ...] = ("latest",)
-    tests: dict[str, Annotated[Check, BeforeValidator(_check)]] = {}
+    from_: str = Field(min_length=1, description='a reference, "@image" of this file, or "bootstrap:debian:SUITE"')
+    platform: str = Field("linux/amd64", pattern=r"^linux/[a-z0-9]+(?:/v[0-9])?$", description="default: the parent's")
+    apt: tuple[str, ...] = Field((), description="Debian packages, NAME or NAME=VERSION")
+    python: Annotated[str, Field(pattern=r"^3\.[0-9]+$")] | None = Field(None, description='such as "3.11"')
+    requirements: tuple[str, ...] = Field((), description="Python distributions (PEP 508)")
+    files: tuple[str, ...] = Field((), description="requirement files, relative to the project")
+    groups: tuple[str, ...] = Field((), description="dependency groups (PEP 735) of pyproject.toml")
+    extras: tuple[str, ...] = Field((), description='extras of pyproject.toml; "" stands for its dependencies alone')
+    index: tuple[str, ...] = Field((), description="package indexes, before the machine's own")
+    sdists: dict[str, Sdist] = Field({}, description="distribution → how it is built when it has no wheel")
+    run: tuple[str, ...] = Field((), description="shell steps, the last resort; each is a layer")
+    copy_: tuple[Copy, ...] = Field((), description="files of the project at fixed places")
+    project: Literal["wheel", "editable", "none"] = Field("none", description="how this project gets in")
+    env: dict[EnvName, str] = Field({}, description="environment sealed into the image; never a secret")
+    workdir: Absolute | None = Field(None, description="where programs start")
+    entrypoint: tuple[str, ...] | None = Field(None, description="words before every argv")
+    command: tuple[str, ...] | None = Field(None, description="argv when none is given")
+    labels: dict[str, str] = Field({}, description="OCI annotations of the image")
+    ca: bool = Field(default=False, description="put the machine's CA bundle into the image")
+    matrix: dict[Name, tuple[str, ...]] = Field({}, description="axis → values; {axis} is filled in everywhere")
+    tags: tuple[str, ...] = Field(
+        ("latest",), description="templates: {axis}, {axis:nodot}, {python}, {python:nodot}, {version:DISTRIBUTION}"
+    )
+    tests: dict[str, Annotated[Check, BeforeValidator(_check, json_schema_input_type=Check | str)]] = Field(
+        {}, description="named checks, run inside the image by `wardian test`"
+    )
 
 
 class Run(Table):
-    """``[run]``: defaults of ``run``, ``shell`` and ``exec``."""
+    """Defaults of ``run``, ``shell`` and ``exec``. ``${NAME}`` is filled in from the environment and ``.env``."""
 
-    image: str | None = None
-    gpus: str = "auto"  # auto | all | none | a count | a comma-separated list of ids
-    shm: Size = 64 * 1024**2
-    user: Annotated[str, Field(pattern=r"^(host|root|[0-9]+:[0-9]+)$")] = "host"
-    env: dict[EnvName, str] = {}
-    env_pass: tuple[EnvName, ...] = ()
-    ports: dict[Name, Annotated[int, Field(ge=1, le=65535)]] = {}
+    image: str | None = Field(None, description="the image to run in")
+    gpus: str = Field("auto", description="auto, all, none, a count, or ids with commas")
+    shm: Size = Field(64 * 1024**2, description='size of /dev/shm, bytes or "16g"')
+    user: str = Field("host", pattern=r"^(host|root|[0-9]+:[0-9]+)$", description='host, root or "uid:gid"')
+    env: dict[EnvName, str] = Field({}, description="environment of the program")
+    env_pass: tuple[EnvName, ...] = Field((), description="variables handed over by name: the place for secrets")
+    ports: dict[Name, Annotated[int, Field(ge=1, le=65535)]] = Field({}, description="name → port")
 
 
 class Mount(Table):
-    """``[mounts.NAME]``: a path of this machine inside the container."""
+    """A path of this machine inside the container."""
 
-    source: str
-    target: Annotated[str, Field(pattern=r"^/")]
-    enabled: bool = True
-    read_only: bool = False
+    source: str = Field(description="path on this machine, relative to the project")
+    target: Absolute = Field(description="absolute path in the container")
+    enabled: bool = Field(default=True, description="false: keep it, but do not mount it")
+    read_only: bool = Field(default=False, description="the program cannot write to it")
 
 
 class Spec(Table):
     """The whole file, after all sources were merged."""
 
-    project: Project
-    images: Annotated[dict[Name, Image], Field(min_length=1)]
-    run: Run = Run()
-    mounts: dict[Name, Mount] = {}
-    substitutes: dict[
-        str, str
-    ] = {}  # reference or URL prefix (a trailing * matches the rest) → what to use here instead
+    project: Project = Field(description="the project itself")
+    images: dict[Name, Image] = Field(min_length=1, description="name → image")
+    run: Run = Field(Run(), description="defaults of run, shell and exec")
+    mounts: dict[Name, Mount] = Field({}, description="name → mount")
+    substitutes: dict[str, str] = Field(
+        {}, description="reference or URL prefix (a trailing * matches the rest) → what to use here instead"
+    )
