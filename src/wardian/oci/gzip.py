@@ -1,7 +1,7 @@
 """A tar stream → a gzip layer, for layers that no wheel can be spliced into.
 
-The stream is cut into pieces of one mebibyte; each becomes a gzip member of its own (RFC 1952, 2.2), so that threads can
-compress them side by side and the result does not depend on their number.
+The stream is cut into pieces of one mebibyte; each becomes a gzip member of its own (RFC 1952, 2.2), so that threads
+can compress them side by side and the result does not depend on their number.
 """
 
 import zlib

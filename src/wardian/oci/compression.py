@@ -1,0 +1,61 @@
+"""The uncompressed bytes of a layer, told by its first bytes how: media types lie."""
+
+import gzip
+import io
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+from wardian.errors import WardianError
+from wardian.oci.inflater import damaged
+
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
+CHUNK = 1 << 20
+_DAMAGED: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, *damaged)
+
+
+def uncompressed(file: BinaryIO) -> BinaryIO:
+    """A file object over the content of a plain, gzip (of any number of members) or zstd file."""
+    start = file.read(4)
+    file.seek(0)
+    if start[:2] == GZIP:
+        return _gunzip(file)
+    if start == ZSTD or (start[1:] == b"\x2a\x4d\x18" and start[:1] >= b"\x50"):  # the latter: a skippable frame
+        return cast("BinaryIO", _Zstd(file))
+    return file
+
+
+def chunks(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """The uncompressed content in pieces. Raises ``WardianError``, naming the file, when it is damaged or cut."""
+    try:
+        stream = uncompressed(file)
+        while piece := stream.read(CHUNK):
+            yield piece
+    except _DAMAGED as error:
+        raise WardianError(f"{name} is damaged: {error}", hint="type: wardian store verify") from error
+
+
+class _Zstd:
+    """The content of a zstd file of any number of frames."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        import zstandard
+
+        self._error = zstandard.ZstdError
+        decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+        self._reader = decompressor.stream_reader(file, read_across_frames=True)
+
+    def read(self, count: int = -1) -> bytes:
+        """Read as a file does; damage is an ``EOFError``, as it is for gzip."""
+        try:
+            return self._reader.read(count)
+        except self._error as error:
+            raise EOFError(str(error)) from error
+
+
+def _gunzip(file: BinaryIO) -> BinaryIO:
+    try:
+        from isal import igzip
+    except ImportError:  # no wheel for this platform
+        return cast("BinaryIO", io.BufferedReader(gzip.GzipFile(fileobj=file), CHUNK))
+    return cast("BinaryIO", igzip.IGzipFile(fileobj=file))  # type: ignore[no-untyped-call]  # isal has no types here
