@@ -51,7 +51,7 @@ class Sdist(Table):
 
     requires: tuple[str, ...] | None = Field(
         None,
-        description="replaces [build-system] requires of the source distribution (whose pins may contradict the image's);"
+        description="replaces [build-system] requires of the sdist (whose pins may contradict the image's);"
         " a name that is locked for the image takes the locked version",
     )
     apt: tuple[str, ...] = Field((), description="Debian packages for the build")
