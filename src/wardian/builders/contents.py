@@ -98,7 +98,12 @@ class Gathering:
             return ()
         platform = variant.image.platform
         return wheels(
-            pylock, python=locked.python, platform=platform, built=locked.built, source=locked.pylock or "pylock.toml"
+            pylock,
+            python=locked.python,
+            platform=platform,
+            built=locked.built,
+            inherited=locked.inherited,
+            source=locked.pylock or "pylock.toml",
         )
 
     def _bundle(self) -> Entry:

@@ -33,6 +33,16 @@ class Base(Pin):
     debs: tuple[Deb, ...] = ()
 
 
+class Tool(Pin):
+    """A wheel that another wheel was built with. ``url`` is "" when only its name and hash are known elsewhere."""
+
+    name: str
+    version: str
+    filename: str
+    url: str = ""
+    sha256: Sha256
+
+
 class Built(Pin):
     """A wheel that was built from a source distribution because its index has none."""
 
@@ -42,7 +52,7 @@ class Built(Pin):
     sdist_sha256: Sha256
     filename: str
     sha256: Sha256
-    build: tuple[str, ...] = ()  # build requirements, each "name==version @ sha256"
+    build: tuple[Tool, ...] = ()  # the whole build environment, by name
     debs: tuple[Deb, ...] = ()  # packages present only during the build
 
 

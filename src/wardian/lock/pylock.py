@@ -178,9 +178,17 @@ def read(text: str, *, source: str = "pylock.toml") -> tuple[Pinned, ...]:
 
 
 def wheels(
-    text: str, *, python: str, platform: str, built: Sequence[Built] = (), source: str = "pylock.toml"
+    text: str,
+    *,
+    python: str,
+    platform: str,
+    built: Sequence[Built] = (),
+    inherited: Collection[str] = (),
+    source: str = "pylock.toml",
 ) -> tuple[Wheel, ...]:
     """The wheels that a lock installs, by name; those of source distributions are the ones in ``built``.
+
+    What a foreign base has already (``inherited``, "name==version") stands there as it is locked: nobody fetches it.
 
     Raises ``WardianError`` for a wheel that does not fit ``python`` and ``platform``.
     """
@@ -196,6 +204,8 @@ def wheels(
         elif one.name in made:
             wheel = made[one.name]
             found.append(Wheel(one.name, one.version, wheel.filename, "", wheel.sha256, None, one.requested, wheel))
+        elif f"{one.name}=={one.version}" in inherited:
+            found.append(Wheel(one.name, one.version, one.filename, one.url, one.sha256, one.size, one.requested))
         else:
             raise WardianError(
                 f"{one.name} is locked as a source distribution, but no wheel of it is", hint="type: wardian lock"
@@ -206,6 +216,16 @@ def wheels(
 def pins(text: str, *, source: str = "pylock.toml") -> dict[str, str]:
     """Version of each distribution of a lock, by normalised name."""
     return {package.name: str(package.version or "") for package in _parse(text, source).packages}
+
+
+def filename(variant: str) -> str:
+    """The name of a variant's lock. Source of the form: PEP 751, "File Name".
+
+    >>> filename("train[python=3.11,cuda=12.4.1]")
+    'pylock.train-python-3_11-cuda-12_4_1.toml'
+    """
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", variant.replace(".", "_")).strip("-")
+    return f"pylock.{name}.toml"
 
 
 def filename_of(url: str) -> str:

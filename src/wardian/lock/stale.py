@@ -66,7 +66,7 @@ def closure(files: Sequence[str], texts: Mapping[str, str]) -> tuple[str, ...]:
 def reasons(lock: Lock, wanted: Mapping[str, Wants], pylocks: Mapping[str, str]) -> list[str]:
     """One line for each thing that differs; none when the lock is fresh. ``pylocks``: text by file name."""
     found = [f"{name} is locked, but no longer an image of the project" for name in lock.images if name not in wanted]
-    stale = set()
+    stale: set[str] = set()
     for name, now in wanted.items():
         locked = lock.images.get(name)
         own = ["is not locked yet"] if locked is None else [*_changes(locked, now, stale), *_pylock(locked, pylocks)]
@@ -116,7 +116,7 @@ def _pylock(locked: LockedImage, pylocks: Mapping[str, str]) -> Iterator[str]:
     if text is None:
         yield f"{locked.pylock} is missing"
     elif hashlib.sha256(text.encode()).hexdigest() != locked.pylock_sha256:
-        yield f"{locked.pylock} was changed by hand"
+        yield f"{locked.pylock} is not the one that was locked"
 
 
 def _of_pyproject(image: Image, texts: Mapping[str, str]) -> tuple[str, ...]:

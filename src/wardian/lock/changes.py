@@ -1,0 +1,106 @@
+"""What moved between two locks, for people and for scripts. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from wardian.lock.model import Deb, Lock, LockedImage
+from wardian.lock.pylock import pins
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that came, went, or moved. ``before`` and ``after`` are versions or digests; None is absence."""
+
+    image: str
+    kind: str  # "image" | "base" | "package" | "distribution" | "built"
+    name: str
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"+ {self.name} {self.after}"
+        if self.after is None:
+            return f"- {self.name} {self.before}"
+        return f"  {self.name} {self.before} → {self.after}"
+
+
+def changes(before: Lock, after: Lock, old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
+    """Everything that differs, image by image. ``old`` and ``new``: the texts of the pylocks by file name."""
+    found: list[Change] = []
+    for name in dict.fromkeys((*after.images, *before.images)):
+        was, now = before.images.get(name), after.images.get(name)
+        if was is None or now is None:
+            found.append(Change(name, "image", name, *(("locked", None) if now is None else (None, "locked"))))
+        empty = LockedImage(inputs="0" * 64)
+        found += _image(name, was or empty, now or empty, old, new)
+    return found
+
+
+def summary(found: Sequence[Change], *, limit: int = 12) -> list[str]:
+    """Lines for people: counts where everything is new, names where something moved."""
+    lines = []
+    for image in dict.fromkeys(change.image for change in found):
+        own = [change for change in found if change.image == image]
+        if any(change.kind == "image" for change in own):
+            lines.append(f"{image}: {_counts(own)}" if own[0].after else f"{image}: no longer locked")
+            continue
+        lines.append(f"{image}:")
+        lines += [f"  {change}" for change in own[:limit]]
+        if len(own) > limit:
+            lines.append(f"    … and {len(own) - limit} more")
+    return lines
+
+
+def _counts(own: Sequence[Change]) -> str:
+    words = []
+    base = next((change for change in own if change.kind == "base"), None)
+    if base:
+        words.append(f"{base.name} ({base.after})")
+    for kind, word in (("package", "packages"), ("distribution", "distributions"), ("built", "built from source")):
+        count = sum(change.kind == kind for change in own)
+        if count:
+            words.append(f"{count} {word}")
+    return ", ".join(words) or "nothing of its own"
+
+
+def _image(
+    name: str, was: LockedImage, now: LockedImage, old: Mapping[str, str], new: Mapping[str, str]
+) -> Iterator[Change]:
+    before, after = _base(was), _base(now)
+    if before != after:
+        yield Change(name, "base", after[0] or before[0], before[1] or None, after[1] or None)
+    yield from _moved(
+        name,
+        "package",
+        _debs((was.base.debs if was.base else ()) + was.debs),
+        _debs((now.base.debs if now.base else ()) + now.debs),
+    )
+    yield from _moved(name, "distribution", _pins(was, old), _pins(now, new))
+    yield from _moved(
+        name,
+        "built",
+        {one.name: one.sha256[:12] for one in was.built},
+        {one.name: one.sha256[:12] for one in now.built},
+    )
+
+
+def _base(image: LockedImage) -> tuple[str, str]:
+    base = image.base
+    if base is None:
+        return ("", "")
+    return (base.substitute or base.reference, base.digest[:19] if base.digest else f"{len(base.debs)} packages")
+
+
+def _debs(debs: Sequence[Deb]) -> dict[str, str]:
+    return {deb.name: deb.version for deb in debs}
+
+
+def _pins(image: LockedImage, texts: Mapping[str, str]) -> dict[str, str]:
+    return pins(texts[image.pylock]) if image.pylock and image.pylock in texts else {}
+
+
+def _moved(image: str, kind: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Change]:
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            yield Change(image, kind, name, before.get(name), after.get(name))
