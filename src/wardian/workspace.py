@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardian.console import Console
-from wardian.errors import SpecError
+from wardian.errors import SpecError, WardianError
 from wardian.hosts.base import Host
 from wardian.hosts.local import LocalHost
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wardian.spec.matrix import Variant
     from wardian.spec.models import Spec
     from wardian.spec.sources import Source
-    from wardian.store.store import Store
+    from wardian.store.store import Store, Tagged
 
 FILE = "wardian.toml"
 LOCAL = "wardian.local.toml"
@@ -94,6 +94,28 @@ class Workspace:
         from wardian.store.store import Store
 
         return Store(self.home)
+
+    @property
+    def repository(self) -> str | None:
+        """What the references of this project's images start with; None outside a project."""
+        from wardian.plan.images import repository_of
+
+        if not any(source.kind == "file" for source in self._sources()):
+            return None
+        return repository_of(self.spec.project.name, self.spec.project.registry)
+
+    def image(self, name: str) -> "Tagged":
+        """The image in the store that is meant by a reference, a digest, or the name of an image of this project."""
+        from wardian.store.find import find
+
+        try:
+            repository = self.repository
+        except SpecError as error:
+            try:
+                return find(self.store, name)  # a broken file is no reason not to look at what it does not name
+            except WardianError:
+                raise error from None
+        return find(self.store, name, repository)
 
     def _sources(self) -> "list[Source]":
         """Where values come from, the weakest first."""

@@ -1,0 +1,78 @@
+"""Which image of the store is meant by what somebody typed."""
+
+import re
+from difflib import get_close_matches
+
+from wardian.errors import WardianError
+from wardian.oci.model import INDEXES
+from wardian.store.store import Store, Tagged
+
+_HEX = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
+
+
+def find(store: Store, name: str, repository: str | None = None) -> Tagged:
+    """The image with a reference, a digest (or six digits of it), or, in a project, an image's name or ``name:tag``.
+
+    ``repository`` is what the project's references start with. A name with several tags means ``latest``, or the only
+    image there is. Raises ``WardianError`` that lists what could have been meant.
+    """
+    tagged = store.references()
+    found = _by_reference(store, name, tagged) or _by_digest(name, tagged) or _by_name(name, tagged, repository)
+    if found is None:
+        raise _unknown(name, tagged, repository)
+    if found.descriptor.media_type in INDEXES:
+        raise WardianError(f"{found.reference} is an index of several platforms, not one image")
+    return found
+
+
+def _by_reference(store: Store, name: str, tagged: list[Tagged]) -> Tagged | None:
+    descriptor = store.resolve(name)
+    if descriptor is None:
+        return None
+    same = [entry for entry in tagged if entry.descriptor.digest == descriptor.digest]
+    return next((entry for entry in same if entry.reference == name), same[0] if same else Tagged(name, descriptor))
+
+
+def _by_digest(name: str, tagged: list[Tagged]) -> Tagged | None:
+    match = _HEX.fullmatch(name)
+    return (
+        _one(name, [entry for entry in tagged if entry.descriptor.digest[7:].startswith(match[1])]) if match else None
+    )
+
+
+def _by_name(name: str, tagged: list[Tagged], repository: str | None) -> Tagged | None:
+    """In the project first; elsewhere by the last part of the repository."""
+    wanted = name if ":" in name else f"{name}:"
+    if repository is not None:
+        own = [entry for entry in tagged if f"{entry.reference}".startswith(f"{repository}/{wanted}")]
+        if (
+            own := own
+            if wanted.endswith(":")
+            else [entry for entry in own if entry.reference == f"{repository}/{name}"]
+        ):
+            return _one(name, own)
+    ends = [entry for entry in tagged if f"/{entry.reference}".rpartition("/")[2].startswith(wanted)]
+    return _one(
+        name, ends if wanted.endswith(":") else [entry for entry in ends if entry.reference.endswith(f"/{name}")]
+    )
+
+
+def _one(name: str, found: list[Tagged]) -> Tagged | None:
+    if len({entry.descriptor.digest for entry in found}) <= 1:
+        return found[0] if found else None
+    newest = [entry for entry in found if entry.reference.endswith(":latest")]
+    if len(newest) == 1:
+        return newest[0]
+    raise WardianError(
+        f"{name!r} may be any of: {', '.join(entry.reference for entry in found)}", hint="type one of them"
+    )
+
+
+def _unknown(name: str, tagged: list[Tagged], repository: str | None) -> WardianError:
+    known = {entry.reference: entry.reference for entry in tagged}
+    known |= {entry.reference.rpartition("/")[2]: entry.reference for entry in tagged}
+    near = get_close_matches(name, known, n=1)
+    build = f"type: wardian build {name}" if repository else "type: wardian images"
+    return WardianError(
+        f"there is no image {name!r} in the store", hint=f"did you mean {known[near[0]]}?" if near else build
+    )
