@@ -305,6 +305,8 @@ class Store:
         with explained(self.root):
             for name in _FOLDERS:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
+            for private in (self.unpacked, self.scratch):
+                private.chmod(0o700)  # files of images may be setuid, and nobody else's business
             if not (self.root / "index.json").exists():
                 self._create("index.json", Index().to_bytes())
             self._create("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')

@@ -1,0 +1,132 @@
+"""Layers as folders, unpacked once for all images that have them.
+
+A folder is whole when its marker stands beside it: the tree is made under a temporary name, renamed, and then marked.
+Trees belong to the namespace that made them (see ``hosts.sandbox.Namespace``); each kind has its own, because a plain
+user's tree has other owners and other overlayfs attributes than root's.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from wardian import errors
+from wardian.command import Command, Result
+from wardian.errors import WardianError
+from wardian.hosts.base import Host
+from wardian.oci.digest import hexadecimal
+from wardian.store.files import explained, write_file
+from wardian.store.store import Store
+
+_DONE = ".done"
+
+
+class Inside(Protocol):
+    """What must be known of the namespace that owns unpacked trees."""
+
+    @property
+    def kind(self) -> str:
+        """``root``, ``subids`` or ``single``."""
+        ...
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """The words before a command that put it inside."""
+        ...
+
+    @property
+    def xattr(self) -> str:
+        """The attribute namespace of overlayfs there: ``trusted`` or ``user``."""
+        ...
+
+
+class Layer(NamedTuple):
+    """A layer to unpack: the digest of its blob, and of the tar in it."""
+
+    digest: str
+    diff_id: str
+
+
+def layers_of(store: Store, manifest: str) -> list[Layer]:
+    """The layers of an image, from the bottom up."""
+    blobs = store.manifest(manifest).layers
+    return [Layer(blob.digest, diff_id) for blob, diff_id in zip(blobs, store.diff_ids(manifest), strict=True)]
+
+
+def ensure(store: Store, host: Host, inside: Inside, layers: Sequence[tuple[str, str]]) -> list[Path]:
+    """The folders of layers, given as (digest, DiffID), in their order; those that are not there are unpacked now."""
+    wanted = [Layer(*layer) for layer in layers]
+    missing = list(dict.fromkeys(layer for layer in wanted if not is_done(folder(store, inside, layer.diff_id))))
+    if missing:
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            list(pool.map(lambda layer: _unpack_once(store, host, inside, layer), missing))
+    return [folder(store, inside, layer.diff_id) for layer in wanted]
+
+
+def folder(store: Store, inside: Inside, diff_id: str) -> Path:
+    """Where a layer is unpacked, or would be."""
+    kind = "" if inside.kind == "root" else f".{inside.kind}"
+    return store.unpacked / f"{hexadecimal(diff_id)}{kind}"
+
+
+def is_done(tree: Path) -> bool:
+    """Whether a tree is there, and whole."""
+    return marker(tree).exists() and tree.is_dir()
+
+
+def marker(tree: Path) -> Path:
+    """The file that says that a tree is whole."""
+    return tree.with_name(tree.name + _DONE)
+
+
+def remove(host: Host, inside: Inside, tree: Path) -> None:
+    """Remove a tree from inside the namespace that owns its files; the marker goes first."""
+    marker(tree).unlink(missing_ok=True)
+    host.run(Command((*inside.prefix, "rm", "-rf", "--", str(tree)), changes=True)).check()
+
+
+def _unpack_once(store: Store, host: Host, inside: Inside, layer: Layer) -> None:
+    tree = folder(store, inside, layer.diff_id)
+    with store.lock(f"unpack-{tree.name}"):
+        if is_done(tree):
+            return
+        if not store.has(layer.digest):
+            raise WardianError(f"layer {layer.digest} is not in the store", hint="build or pull the image again")
+        if tree.exists() or marker(tree).exists():
+            remove(host, inside, tree)
+        scratch = store.temporary()
+        try:
+            fresh = scratch / "tree"
+            fresh.mkdir(mode=0o755)
+            fresh.chmod(0o755)
+            written = _read(host.run(_command(store, inside, layer, fresh)), layer)
+            with explained(store.root):
+                fresh.rename(tree)
+                write_file(marker(tree), written, scratch=store.scratch)
+        finally:
+            host.run(Command((*inside.prefix, "rm", "-rf", "--", str(scratch)), changes=True))
+
+
+def _command(store: Store, inside: Inside, layer: Layer, target: Path) -> Command:
+    program = (sys.executable, "-P", "-m", "wardian.store.unpack", str(store.path(layer.digest)), str(target))
+    options = ("--xattr", inside.xattr, "--diff-id", layer.diff_id)
+    owners = ("--no-owners",) if inside.kind == "single" else ()
+    return Command((*inside.prefix, *program, *options, *owners), changes=True)
+
+
+def _read(result: Result, layer: Layer) -> bytes:
+    """What the unpacking program wrote, as JSON; raises what it raised."""
+    try:
+        said = json.loads(result.stdout)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        result.check()
+        raise WardianError(f"unpacking layer {layer.digest} did not end as it should")
+    if "error" in said:
+        kind = getattr(errors, str(said["error"]), WardianError)
+        raise kind(said["message"], hint=said.get("hint"))
+    return json.dumps(said, sort_keys=True).encode()
