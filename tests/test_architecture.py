@@ -130,7 +130,8 @@ def test_no_module_works_at_import() -> None:
     faults = []
     for name, _, tree in modules():
         for node in tree.body:
-            if isinstance(node, ast.For | ast.While | ast.With | ast.Try):
+            chooses = isinstance(node, ast.Try) and all(isinstance(inner, ast.ImportFrom) for inner in node.body)
+            if isinstance(node, ast.For | ast.While | ast.With | ast.Try) and not chooses:
                 faults.append(f"{name}:{node.lineno} has a statement at module level")
             if isinstance(node, ast.Import | ast.ImportFrom) and name in {"main", "console", "workspace", "verbs"}:
                 faults += [
