@@ -84,7 +84,7 @@ class Registry:
 
     def __exit__(self, *failure: object) -> None:
         """Close all connections."""
-        self._transport.close()
+        self._transport.__exit__(*failure)
 
     def manifest(self, reference: Reference) -> tuple[Descriptor, bytes]:
         """The manifest or index that a reference names, verified. Raises named errors for all that can go wrong."""

@@ -81,7 +81,10 @@ class Transport:
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, protects nothing
         self._sleep(min(LONGEST_WAIT, asked if asked is not None else 0.5 * 2**attempt * jitter))
 
-    def close(self) -> None:
+    def __enter__(self) -> "Transport":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
         """Close all connections."""
         with self._guard:
             for client in self._clients.values():
