@@ -36,6 +36,7 @@ class Workspace:
     console: Console
     host: Host
     settings: tuple[str, ...] = field(default=())  # --set KEY=VALUE, in order
+    start: Path = field(default=Path())  # where the search for ``root`` began
 
     @cached_property
     def home(self) -> Path:
@@ -191,4 +192,4 @@ def open_workspace(*, project: str | None, as_json: bool, verbose: bool, setting
     """The workspace of this process."""
     console = Console(as_json=as_json, verbose=verbose)
     start = Path(project).absolute() if project else Path.cwd()
-    return Workspace(find_root(start), dict(os.environ), console, LocalHost(console.trace), settings)
+    return Workspace(find_root(start), dict(os.environ), console, LocalHost(console.trace), settings, start)

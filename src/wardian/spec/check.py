@@ -90,7 +90,8 @@ def _requirements(name: str, image: Image) -> Iterator[Fault]:
                 place, f"{written!r} is an option of pip, not a requirement", hint="see the keys files and index"
             )
         elif not line.startswith((".", "/")) and (fault := _requirement(line)):
-            yield Fault(place, f"{written!r} is not a requirement: {fault}", hint="example: torch>=2.4,<3")
+            hint = "write NAME @ before the address" if "://" in line else "example: torch>=2.4,<3"
+            yield Fault(place, f"{written!r} is not a requirement: {fault}", hint=hint)
 
 
 def _requirement(line: str) -> str | None:

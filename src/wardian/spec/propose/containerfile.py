@@ -1,0 +1,158 @@
+"""What a Dockerfile says, put where Wardian has a place for it."""
+
+import re
+from posixpath import basename, join, normpath
+
+from wardian.spec.check import SECRET
+from wardian.spec.propose.dockerfile import Instruction, filled, instructions, last_stage, pairs
+from wardian.spec.propose.draft import Draft
+from wardian.spec.propose.shell import step
+
+DISTRIBUTIONS = {
+    "3.8": r"ubuntu[:-]?20\.04|ubuntu:focal",
+    "3.10": r"ubuntu[:-]?22\.04|ubuntu:jammy",
+    "3.11": r"debian:(?:12|bookworm)",
+    "3.12": r"ubuntu[:-]?24\.04|ubuntu:noble",
+    "3.13": r"debian:(?:13|trixie)",
+}
+
+
+class _Reader:
+    """Goes through the instructions once; knows the variables and the working directory so far."""
+
+    def __init__(self, draft: Draft, files: set[str]) -> None:
+        self.draft = draft
+        self.files = files
+        self.known: dict[str, str] = {}
+        self.workdir = "/"
+
+    def read(self, instruction: Instruction) -> None:
+        actions = {
+            "FROM": self.base,
+            "ARG": self.argument,
+            "ENV": self.environment,
+            "LABEL": self.label,
+            "WORKDIR": self.directory,
+            "RUN": self.run,
+            "COPY": self.copied,
+            "ADD": self.copied,
+            "ENTRYPOINT": self.start,
+            "CMD": self.start,
+            "EXPOSE": self.port,
+        }
+        actions.get(instruction.word, self.keep)(instruction)
+
+    def keep(self, instruction: Instruction, why: str = "") -> None:
+        """Leave an instruction as a comment."""
+        options = "".join(f"--{name}={value} " if value else f"--{name} " for name, value in instruction.options)
+        line = f"Dockerfile:{instruction.line}: {instruction.word} {options}{instruction.rest}"
+        self.draft.left.append(f"{line}{f'   ({why})' if why else ''}")
+
+    def base(self, instruction: Instruction) -> None:
+        words = filled(instruction.rest, self.known).split()
+        if not words or "$" in words[0] or words[0] == "scratch":
+            self.keep(instruction, "the base is not certain")
+            return
+        self.draft.base = words[0]
+        found = re.search(r"(?:^|/)python:(3\.\d+)", words[0])
+        python = found[1] if found else next((v for v, p in DISTRIBUTIONS.items() if re.search(p, words[0])), None)
+        self.draft.python = python
+        if python and not found:
+            self.draft.apt.append("python3")
+
+    def argument(self, instruction: Instruction) -> None:
+        name, _, value = instruction.rest.partition("=")
+        if value and not SECRET.search(name.upper()):
+            self.known[name.strip()] = filled(value.strip().strip("\"'"), self.known)
+
+    def environment(self, instruction: Instruction) -> None:
+        for name, raw in pairs(instruction.rest):
+            value = filled(raw, self.known)
+            if SECRET.search(name.upper()):
+                where = f"Dockerfile:{instruction.line}: ENV {name}"
+                self.draft.left.append(f'{where}   (a secret: write env-pass = ["{name}"] in [run])')
+            elif "$" in value:
+                where = f"Dockerfile:{instruction.line}: ENV {name}={value}"
+                self.draft.left.append(f"{where}   (depends on a value that is not known here)")
+            elif name != "DEBIAN_FRONTEND":
+                self.known[name] = self.draft.env[name] = value
+
+    def label(self, instruction: Instruction) -> None:
+        self.draft.labels |= {name: filled(value, self.known) for name, value in pairs(instruction.rest)}
+
+    def directory(self, instruction: Instruction) -> None:
+        place = filled(instruction.rest.strip().strip("\"'"), self.known)
+        if "$" in place:
+            self.keep(instruction)
+            return
+        self.draft.workdir = self.workdir = normpath(join(self.workdir, place))
+
+    def run(self, instruction: Instruction) -> None:
+        if any(name == "mount" and "type=secret" in value for name, value in instruction.options):
+            self.keep(instruction, "needs a secret")
+            return
+        words = instruction.words()
+        if instruction.body is not None:
+            line = instruction.body
+        elif words is not None:
+            from shlex import join as quoted
+
+            line = quoted(words)
+        else:
+            line = instruction.rest
+        known = {name: value for name, value in self.known.items() if name not in self.draft.env}
+        found = step(filled(line, known))
+        self.draft.apt += found.apt
+        for name in ("requirements", "files", "index", "extras"):
+            getattr(self.draft, name).extend(getattr(found, name))
+        self.draft.project = found.project or self.draft.project
+        self.draft.left += [f"Dockerfile:{instruction.line}: pip install {option}" for option in found.dropped]
+        if found.left:
+            self.draft.run.append(found.left)
+
+    def copied(self, instruction: Instruction) -> None:
+        words = instruction.words() or tuple(filled(instruction.rest, self.known).split())
+        options = dict(instruction.options)
+        sources, target = words[:-1], words[-1:]
+        odd = any(set(word) & set("*?$") or "://" in word for word in words)
+        if "from" in options or instruction.body is not None or not sources or odd:
+            self.keep(instruction)
+            return
+        place = join(self.workdir, target[0])
+        for source in sources:
+            plain = normpath(source.lstrip("/"))
+            if plain == ".":
+                continue  # the project itself: it is at the workdir when a program runs
+            if plain in self.files and (plain.endswith(".txt") or plain == "pyproject.toml"):
+                continue  # read when the lock is made
+            into = place.endswith("/") or len(sources) > 1 or place.rstrip("/") in {self.workdir, "/"}
+            is_file = "." in basename(plain)
+            whole = normpath(join(place, basename(plain)) if into and is_file else place)
+            self.draft.copy.append({"source": plain, "target": whole})
+
+    def start(self, instruction: Instruction) -> None:
+        words = instruction.words()
+        argv = list(words) if words is not None else ["/bin/sh", "-c", instruction.rest]
+        if instruction.word == "CMD":
+            self.draft.command = argv
+        else:
+            self.draft.entrypoint = argv
+
+    def port(self, instruction: Instruction) -> None:
+        for word in filled(instruction.rest, self.known).split():
+            number = word.partition("/")[0]
+            if number.isdecimal() and number.isascii() and 0 < int(number[:6]) < 65536:
+                self.draft.ports[f"port-{int(number)}"] = int(number)
+            else:
+                self.keep(instruction)
+
+
+def add_dockerfile(draft: Draft, content: str, files: set[str]) -> None:
+    """Dockerfile: its last stage and those it stands on; what has no place is kept as a comment."""
+    reader = _Reader(draft, files)
+    every = list(instructions(content))
+    wanted = last_stage(every)
+    for instruction in wanted:
+        reader.read(instruction)
+    if sum(one.word == "FROM" for one in every) > sum(one.word == "FROM" for one in wanted):
+        draft.notes.append("the Dockerfile has several stages; the last one was read, and those it stands on")

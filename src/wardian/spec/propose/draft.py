@@ -1,0 +1,219 @@
+"""A ``wardian.toml`` in the making, and how it is written down with comments."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wardian.errors import SpecError
+from wardian.spec.load import load
+from wardian.spec.paths import BARE, Path, leaves, text
+from wardian.spec.sources import Source
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+# Debian suite → its Python. Source: packages.debian.org/python3.
+SUITES = {"3.11": "bookworm", "3.13": "trixie"}
+OTHERS = ("3.12", "3.10", "3.14", "3.9", "3.8")
+WIDTH = 100
+
+
+@dataclass
+class Draft:
+    """What has been found so far. ``left`` is what has no place in the file; ``notes`` is what to tell."""
+
+    name: str
+    base: str | None = None
+    python: str | None = None
+    requires: str | None = None  # a version specifier for Python, when there is no more certain word
+    apt: list[str] = field(default_factory=list)
+    requirements: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    extras: list[str] = field(default_factory=list)
+    index: list[str] = field(default_factory=list)
+    run: list[str] = field(default_factory=list)
+    copy: list[dict[str, str]] = field(default_factory=list)
+    project: str | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    workdir: str | None = None
+    entrypoint: list[str] | None = None
+    command: list[str] | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+    optional: list[str] = field(default_factory=list)  # extras that nothing asked for yet
+    dev_files: list[str] = field(default_factory=list)
+    dev_groups: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def tables(self) -> dict[str, Any]:
+        """The file as tables, without empty values."""
+        base, python = self.standing()
+        train = {
+            "from": base,
+            "apt": _unique(self.apt),
+            "python": python,
+            "requirements": _unique(self.requirements),
+            "files": _unique(self.files),
+            "extras": _unique(self.extras),
+            "index": _unique(self.index),
+            "run": self.run,
+            "copy": self.copy,
+            "project": self.project,
+            "env": self.env,
+            "workdir": self.workdir or "/workspace",
+            "entrypoint": self.entrypoint,
+            "command": self.command,
+            "labels": self.labels,
+        }
+        dev = {"from": "@train", "files": _unique(self.dev_files), "groups": _unique(self.dev_groups)}
+        images = {"train": _filled(train)} | ({"dev": _filled(dev)} if len(_filled(dev)) > 1 else {})
+        if python:
+            check = {"run": "python -V", "expect": f"Python {python}"}
+            images["train"]["tests"] = {f"python is {python}": check}
+        return {
+            "project": {"name": self.name},
+            "images": images,
+            "run": _filled({"image": "train", "ports": self.ports}),
+        }
+
+    def doubts(self) -> list[str]:
+        """What a person must decide: extras that nothing asked for, a Python that the project does not allow."""
+        found = []
+        if extras := [extra for extra in self.optional if extra not in self.extras]:
+            found.append(f"pyproject.toml has extras: {', '.join(extras)}; add the ones you need to extras")
+        base, python = self.standing()
+        if python and not _allowed(self.requires or "").contains(f"{python}.99"):
+            found.append(f"requires-python is {self.requires}, but {base} has Python {python}")
+        return found
+
+    def standing(self) -> tuple[str, str | None]:
+        """The base, and the Python on it."""
+        if self.base:
+            return self.base, self.python
+        python = self.python or _newest(self.requires)
+        if python in SUITES:
+            return f"bootstrap:debian:{SUITES[python]}", python
+        return f"python:{python}-slim-bookworm", python
+
+
+def _allowed(requires: str) -> "SpecifierSet":
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return SpecifierSet(requires)
+    except InvalidSpecifier:
+        return SpecifierSet()
+
+
+def _newest(requires: str | None) -> str:
+    """A Python that a specifier allows: Debian's own if possible."""
+    allowed = _allowed(requires or "")
+    return next((version for version in (*SUITES, *OTHERS) if allowed.contains(f"{version}.99")), "3.11")
+
+
+def _unique(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _filled(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if value not in (None, "", [], {})}
+
+
+def sound(tables: dict[str, Any]) -> list[str]:
+    """Take out, in place, every value that would be a fault; what was taken out, with the reason."""
+    out: list[str] = []
+    for _ in range(50):
+        try:
+            load([Source("proposal", values=tables)])
+        except SpecError as error:
+            places = {fault.path: fault.message for fault in error.faults}
+            if not (taken := _take_out(tables, places)):
+                break
+            out += taken
+        else:
+            return out
+    raise AssertionError("a proposal cannot be made sound")  # a bug: what is left has no choice in it
+
+
+def _take_out(tables: dict[str, Any], places: dict[str, str]) -> list[str]:
+    known: list[tuple[Path, Any]] = []
+    for path, value in leaves(tables):
+        known.append((path, value))
+        known += [((*path, at), inner) for at, inner in enumerate(value)] if isinstance(value, list) else []
+    out = []
+    for path, value in reversed(known):  # from the back, so that numbers of list elements stay right
+        place = next((place for place in places if place == text(path) or _inside(place, path)), None)
+        if place is None or not _remove(tables, path):
+            continue
+        message = places.pop(place)
+        shown = "" if "env" in path or repr(value) in message else f" = {value!r}"
+        out.append(f"{text(path)}{shown}: {message}")
+    return out[::-1]
+
+
+def _inside(place: str, path: Path) -> bool:
+    """Whether a fault lies inside a list element that is a table (``copy[0].source``)."""
+    return isinstance(path[-1], int) and place.startswith(text(path) + ".")
+
+
+def _remove(tables: dict[str, Any], path: Path) -> bool:
+    here: Any = tables
+    for part in path[:-1]:
+        here = here[part]
+    del here[path[-1]]
+    return True
+
+
+def written(tables: dict[str, Any], title: str, comments: list[str]) -> str:
+    """The file's text: a title, the tables in their order, then what had no place, as comments."""
+    rows = [f"# {title}"]
+    _table(rows, (), {key: value for key, value in tables.items() if value})
+    if comments:
+        rows += ["", "# Found, but without a place above:"]
+        rows += [f"#   {row}" for comment in comments for row in _printable(comment)]
+    return "\n".join(rows) + "\n"
+
+
+def _printable(comment: str) -> list[str]:
+    """A comment's lines; TOML forbids control characters in them."""
+    rows = ["".join(char if char.isprintable() else " " for char in row) for row in comment.splitlines()]
+    return [row.rstrip() for row in rows if row.strip()]
+
+
+def _table(rows: list[str], path: tuple[str, ...], table: dict[str, Any]) -> None:
+    plain = {key: value for key, value in table.items() if not _own_header(path, key, value)}
+    if path and (plain or not table):
+        rows += ["", f"[{'.'.join(map(_key, path))}]"]
+    rows += [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]
+    for key, value in table.items():
+        if key not in plain:
+            _table(rows, (*path, key), value)
+
+
+def _own_header(path: tuple[str, ...], key: str, value: object) -> bool:
+    """Whether a value gets a ``[header]``: the tables of images, and long ones; the rest is written inline."""
+    if not isinstance(value, dict):
+        return False
+    return len(path) < 2 or key == "tests" or (key in {"env", "labels"} and len(_value(value)) > WIDTH)
+
+
+def _key(key: str) -> str:
+    return key if BARE.fullmatch(key) else _string(key)
+
+
+def _string(value: str) -> str:
+    from tomlkit import string
+
+    return str(string(value).as_string())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        parts = [_value(inner) for inner in value]
+        line = f"[{', '.join(parts)}]"
+        return line if len(line) <= WIDTH else "[\n" + "".join(f"  {part},\n" for part in parts) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

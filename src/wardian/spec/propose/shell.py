@@ -1,0 +1,178 @@
+"""The shell lines of a Dockerfile's RUN, taken apart as far as that is certain."""
+
+import re
+import shlex
+from dataclasses import dataclass, field
+
+# A line with one of these at its top level is kept whole: taking a part out could change what the rest means.
+CONTROL = re.compile(r"(?:^|[\s;&|(])(?:if|for|while|until|case|function|[{(])(?=\s|$)|\||(?<!&)&(?!&)|`|\$\(|^\s*\(")
+STATEFUL = {"cd", "export", "source", ".", "eval", "exec", "alias", "umask", "trap", "read", "pushd", "popd", "ulimit"}
+PIP = (("pip",), ("pip3",), ("python", "-m", "pip"), ("python3", "-m", "pip"), ("uv", "pip"))
+WITH_VALUE = {
+    "-c", "--constraint", "-f", "--find-links", "--prefix", "-t", "--target", "--timeout", "--retries", "--trusted-host",
+    "--python", "-p", "--extra", "--group", "--platform", "--only-binary", "--no-binary", "--cache-dir", "--root",
+    "--default-timeout", "--progress-bar", "--proxy", "--cert", "--src", "--log", "--index-strategy", "--prerelease",
+}  # fmt: skip
+INDEX = {"-i", "--index-url", "--extra-index-url", "--index", "--default-index"}
+
+
+@dataclass(slots=True)
+class Step:
+    """What one RUN comes to: packages, requirements, and the shell line that is left."""
+
+    apt: list[str] = field(default_factory=list)
+    requirements: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    index: list[str] = field(default_factory=list)
+    extras: list[str] = field(default_factory=list)
+    project: str | None = None
+    left: str | None = None
+    dropped: list[str] = field(default_factory=list)  # options that have no counterpart
+
+
+def step(line: str) -> Step:
+    """Take ``apt-get install`` and ``pip install`` out of a shell line; the rest is kept in its order.
+
+    >>> step("apt-get update && apt-get install -y git && echo done").left
+    'echo done'
+    """
+    found = Step()
+    commands = split(line)
+    if commands is None or any(words[:1] and words[0] in STATEFUL for words in map(_words, commands)):
+        found.left = line.strip()
+        return found
+    left = [command for command in commands if not _taken(_words(command), found)]
+    # `set -e` alone, or in front of nothing, does nothing.
+    found.left = " && ".join(left) if any(_words(command)[:1] != ["set"] for command in left) else None
+    return found
+
+
+def split(line: str) -> list[str] | None:
+    """The commands of a line joined by ``&&``, ``;`` or newlines; None when it is more than that.
+
+    >>> split("a 'b && c' && d; e")
+    ["a 'b && c'", 'd', 'e']
+    """
+    parts: list[str] = [""]
+    quote = ""
+    at = 0
+    while at < len(line):
+        here = line[at]
+        if here == "\\" and quote != "'":
+            parts[-1] += line[at : at + 2]
+            at += 2
+            continue
+        if quote:
+            quote = "" if here == quote else quote
+        elif here in "\"'":
+            quote = here
+        elif line.startswith("&&", at) or here in ";\n":
+            parts.append("")
+            at += 2 if here == "&" else 1
+            continue
+        parts[-1] += here
+        at += 1
+    bare = re.sub(r"\\.|'[^']*'|\"(?:\\.|[^\"\\$`])*\"", "", line, flags=re.DOTALL)
+    if quote or CONTROL.search(bare) or "<<" in bare or "#" in bare:
+        return None
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return []
+    while words and (words[0] == "sudo" or re.fullmatch(r"[A-Z_][A-Z0-9_]*=\S*", words[0])):
+        words.pop(0)  # DEBIAN_FRONTEND=noninteractive apt-get …
+    return words
+
+
+def _taken(words: list[str], found: Step) -> bool:
+    """Whether a command is one that Wardian does itself; what it asks for goes into ``found``."""
+    if not words or _housekeeping(words):
+        return bool(words)
+    if words[0] in {"apt-get", "apt"}:
+        return _apt(words[1:], found)
+    for prefix in PIP:
+        if tuple(words[: len(prefix)]) == prefix and words[len(prefix) : len(prefix) + 1] == ["install"]:
+            return _pip(words[len(prefix) + 1 :], found)
+    return False
+
+
+def _housekeeping(words: list[str]) -> bool:
+    """Whether a command only tidies what an image of Wardian never holds."""
+    if words[0] in {"apt-get", "apt"}:
+        verbs = [word for word in words[1:] if not word.startswith("-")]
+        return verbs[:1] in (["update"], ["clean"], ["autoclean"], ["autoremove"])
+    if words[0] == "rm":
+        places = [word for word in words[1:] if not word.startswith("-")]
+        kept = ("/var/lib/apt/lists", "/var/cache/apt", "/root/.cache", "~/.cache")
+        return bool(places) and all(place.startswith(kept) for place in places)
+    return words[:3] in (["pip", "cache", "purge"], ["pip3", "cache", "purge"])
+
+
+def _apt(words: list[str], found: Step) -> bool:
+    packages = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in {"-o", "--option", "-t", "--target-release", "-c", "--config-file"}:
+            skip = True
+        elif not word.startswith("-"):
+            packages.append(word)
+    if packages[:1] != ["install"] or any("$" in word or "/" in word or "*" in word for word in packages):
+        return False
+    found.apt += packages[1:]
+    return True
+
+
+def _pip(words: list[str], found: Step) -> bool:
+    """Read the arguments of ``pip install``; nothing is taken when one of them is not understood."""
+    if any("$" in word for word in words):
+        return False
+    took = Step()
+    at = 0
+    while at < len(words):
+        word, equals, value = words[at].partition("=") if words[at].startswith("--") else (words[at], "", "")
+        takes = word in WITH_VALUE | INDEX | {"-r", "--requirement", "-e", "--editable"}
+        if takes and not equals:
+            at += 1
+            value = words[at] if at < len(words) else ""
+        at += 1
+        if not _argument(word, value, took, option=word.startswith("-")):
+            return False
+    for name in ("requirements", "files", "index", "extras", "dropped"):
+        getattr(found, name).extend(getattr(took, name))
+    found.project = took.project or found.project
+    return True
+
+
+def _argument(word: str, value: str, took: Step, *, option: bool) -> bool:
+    if word in {"-r", "--requirement"}:
+        took.files.append(value.removeprefix("./"))
+    elif word in INDEX:
+        took.index.append(value)
+    elif word in {"-e", "--editable"}:
+        return _own(value, took, "editable")
+    elif option:
+        if word in WITH_VALUE:
+            took.dropped.append(f"{word} {value}")
+    elif word.startswith((".", "/")):
+        return _own(word, took, "wheel")
+    elif "://" in word and "@" not in word.split("://")[0]:
+        return False
+    elif word not in {"pip", "wheel"}:
+        took.requirements.append(word)
+    return True
+
+
+def _own(place: str, took: Step, how: str) -> bool:
+    """The project itself: ``.``, ``.[extra]``, or the place it was copied to."""
+    found = re.fullmatch(r"(?:\.|\./)(?:\[([A-Za-z0-9._,\s-]+)\])?", place)
+    if not found:
+        return False
+    took.project = how
+    took.extras += ["", *(extra.strip() for extra in (found[1] or "").split(",") if extra.strip())]
+    return True
