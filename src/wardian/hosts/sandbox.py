@@ -28,11 +28,22 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
     "single": ("unshare", "--user", "--map-root-user", "--mount"),
 }
 
-# What Docker leaves to uid 0 in a container, so that dpkg and chown work and mount does not.
-CAPABILITIES = (
-    *("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "NET_BIND_SERVICE"),
-    *("SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "SETFCAP"),
-)
+# What Docker leaves to uid 0 in a container, so that dpkg and chown work and mount does not; numbers of capability.h.
+CAPABILITIES: Mapping[str, int] = {
+    "CHOWN": 0,
+    "DAC_OVERRIDE": 1,
+    "FOWNER": 3,
+    "FSETID": 4,
+    "KILL": 5,
+    "SETGID": 6,
+    "SETUID": 7,
+    "SETPCAP": 8,
+    "NET_BIND_SERVICE": 10,
+    "SYS_CHROOT": 18,
+    "MKNOD": 27,
+    "AUDIT_WRITE": 29,
+    "SETFCAP": 31,
+}
 
 SCRIPT = r"""
 fail() { echo "wardian: sandbox: $1" >&2; exit 125; }
@@ -54,6 +65,7 @@ while [ "$1" != -- ]; do
   case $1 in
     folder) [ -d "m/root$3" ] || { mkdir -p "m/root$3" && chmod "$2" "m/root$3" || fail "cannot make $3"; };;
     owner) chown "$2" "m/root$3" || fail "cannot give $3 to $2";;
+    link) rm -f "m/root$3" && ln -s "$2" "m/root$3" || fail "cannot link $3";;
     copy) rm -f "m/root$3" && cp "$2" "m/root$3" || fail "cannot write $3";;
     bind) if [ -d "$2" ]; then mkdir -p "m/root$3"
           elif [ ! -e "m/root$3" ]; then mkdir -p "m/root${3%/*}" && : >"m/root$3"
@@ -176,6 +188,7 @@ class Sandbox:
     binds: tuple[Bind, ...] = ()
     files: tuple[Bind, ...] = ()  # copied over the image, into the scratch
     folders: tuple[tuple[str, int], ...] = ()  # (path, mode): made when the image lacks them, and given to the user
+    links: tuple[tuple[str, str], ...] = ()  # (target, path of the link), in place of what the image has there
     devices: tuple[Bind, ...] = ()  # device nodes
     uid: int = 0
     gid: int = 0
@@ -254,6 +267,9 @@ def _steps(sandbox: Sandbox, *, drops: bool) -> Iterator[str]:
     for file in sandbox.files:
         yield from ("folder", "755", tree.resolve(file.target.rpartition("/")[0] or "/"))
         yield from ("copy", file.source, tree.resolve(file.target, follow=False))
+    for target, path in sandbox.links:
+        yield from ("folder", "755", tree.resolve(path.rpartition("/")[0] or "/"))
+        yield from ("link", target, tree.resolve(path, follow=False))
     for bind in ordered(sandbox.binds):
         target = tree.resolve(bind.target)
         yield from ("bind", bind.source, target)
@@ -270,7 +286,9 @@ def _bwrap(sandbox: Sandbox, *, drops: bool) -> Iterator[str]:
         yield "--die-with-parent"
     if sandbox.status_fd is not None:
         yield from ("--json-status-fd", str(sandbox.status_fd))
-    if drops or (sandbox.uid, sandbox.gid) != (0, 0):
+    if drops:
+        yield "--unshare-user"  # the ids are those that bwrap itself runs with
+    elif (sandbox.uid, sandbox.gid) != (0, 0):
         yield from ("--unshare-user", "--uid", str(sandbox.uid), "--gid", str(sandbox.gid))
     else:
         yield from ("--cap-drop", "ALL", *(word for name in CAPABILITIES for word in ("--cap-add", f"CAP_{name}")))

@@ -1,0 +1,221 @@
+"""Start a program in the foreground and wait for it as a shell would: signals go to it, its exit code comes back.
+
+bwrap's outer process dies of SIGINT and SIGTERM. So this process is a *subreaper* (prctl(2)): when bwrap is gone, the
+sandbox's first process becomes our child and still yields the program's exit code. Signals are taken with
+``sigtimedwait``, which tells who sent them: what a terminal sent to its whole foreground group has reached the program
+already and is not sent again.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from wardian.command import Command
+from wardian.errors import Unavailable
+from wardian.runs.processes import children, end_all, parent, program
+from wardian.runs.terminal import Streams
+
+PR_SET_CHILD_SUBREAPER = 36
+SI_KERNEL = 0x80
+FORWARDED = frozenset(
+    {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a program ended. ``started`` is False when the engine failed before the program's first instruction."""
+
+    code: int
+    started: bool = True
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended the program, as far as an exit code tells (128 + n)."""
+        number = self.code - 128
+        return number if number in signal.valid_signals() else None
+
+
+@dataclass
+class Status:
+    """What bwrap reports on a pipe: the number of the sandbox's first process, and the program's exit code."""
+
+    reading: int
+    fd: int  # the writing end, for the child
+    _text: bytes = b""
+    _said: dict[str, int] = field(default_factory=dict)
+
+    def get(self, key: str) -> int | None:
+        """The last value of ``child-pid`` or ``exit-code``, if it was reported."""
+        try:
+            while chunk := os.read(self.reading, 65536):
+                self._text += chunk
+        except BlockingIOError:
+            pass
+        *lines, self._text = self._text.split(b"\n")
+        for line in lines:
+            self._said |= json.loads(line)
+        return self._said.get(key)
+
+
+@contextmanager
+def status_pipe() -> Iterator[Status]:
+    """A pipe for bwrap's reports; its writing end is inherited by the command that is started."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    status = Status(reading, writing)
+    try:
+        yield status
+    finally:
+        os.close(reading)
+        if status.fd >= 0:
+            os.close(status.fd)
+
+
+def attend(
+    command: Command, status: Status | None, streams: Streams, *, started: Callable[[int], None] = lambda _: None
+) -> Outcome:
+    """Run a command to its end and return the program's exit code. Call it from the main thread.
+
+    With ``status``, the command is a sandbox and signals go to the program in it; without, to the command itself.
+    ``started`` is called with the process's number once it is there.
+    """
+    waited = FORWARDED | {signal.SIGCHLD}
+    _subreaper(on=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    try:
+        child = _start(command, status, streams, before)
+        started(child.pid)
+        with streams.copying():
+            watch = _Watch(child.pid, status, own_group=streams.own_group)
+            outcome = watch.wait()
+            child.returncode = outcome.code  # it is reaped: Popen must not wait for the number again
+        return outcome
+    finally:
+        while signal.sigtimedwait(waited, 0):
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _subreaper(on=False)
+
+
+def fork_and_wait(become: Callable[[], NoReturn]) -> int:
+    """Fork, let the child become another program, hand signals on to it; its exit code (128 + n after signal n)."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD})
+    child = os.fork()
+    if child == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        become()
+    return _Watch(child, None, own_group=False).wait().code
+
+
+def _subreaper(*, on: bool) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
+
+
+def _start(command: Command, status: Status | None, streams: Streams, mask: Iterable[int]) -> "subprocess.Popen[bytes]":
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        streams.in_child()
+
+    try:
+        child = subprocess.Popen(
+            command.argv,
+            stdin=streams.stdin,
+            stdout=streams.stdout,
+            stderr=streams.stderr,
+            cwd=command.cwd,
+            env={**os.environ, **command.env},
+            pass_fds=(status.fd,) if status else (),
+            preexec_fn=prepare,  # noqa: PLW1509 - no other thread runs yet
+        )
+    except FileNotFoundError as error:
+        raise Unavailable(f"{command.argv[0]} is not on this machine", hint="type: wardian doctor") from error
+    streams.close_child_ends()
+    if status:
+        os.close(status.fd)
+        status.fd = -1
+    return child
+
+
+class _Watch:
+    """The wait for one child and, through it, for the program."""
+
+    def __init__(self, pid: int, status: Status | None, *, own_group: bool) -> None:
+        self._pid = pid
+        self._status = status
+        self._own_group = own_group
+        self._pending: list[int] = []
+
+    def wait(self) -> Outcome:
+        """The end of the child; when a signal ended bwrap alone, the end of what it left."""
+        ended = self._until_exit(self._pid)
+        init = self._status.get("child-pid") if self._status else None
+        if os.WIFEXITED(ended):
+            code = self._status.get("exit-code") if self._status else os.WEXITSTATUS(ended)
+            if init:
+                self._bury(init)
+            return Outcome(os.WEXITSTATUS(ended) if code is None else code, started=code is not None)
+        if init and parent(init) == os.getpid():
+            return self._outlive(init)
+        return Outcome(128 + os.WTERMSIG(ended))
+
+    def _until_exit(self, pid: int, check: Callable[[], None] = lambda: None) -> int:
+        """Wait for a child, handing on signals; its wait status."""
+        while True:
+            told = signal.sigtimedwait(FORWARDED | {signal.SIGCHLD}, 0.02 if self._pending else 0.5)
+            if told and told.si_signo != signal.SIGCHLD and (self._own_group or told.si_code != SI_KERNEL):
+                self._pending.append(told.si_signo)
+            self._deliver()
+            check()
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return status
+
+    def _deliver(self) -> None:
+        """Hand on signals, as soon as the program is there to get them."""
+        if not self._pending or (target := self._program()) is None:
+            return
+        for number in self._pending:
+            try:
+                os.kill(target, number)
+            except ProcessLookupError:
+                pass
+            except PermissionError:  # the program became another user of its range of ids: all we can do is end it
+                if number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    end_all(parent(target) or target)
+        self._pending.clear()
+
+    def _program(self) -> int | None:
+        if self._status is None:
+            return self._pid
+        init = self._status.get("child-pid")
+        return program(init) if init else None
+
+    def _outlive(self, init: int) -> Outcome:
+        """Wait for the program after bwrap's outer process died, then for the sandbox's first process, our child now.
+
+        That one waits for every process inside: those that the program left behind are ended, so that it can report.
+        """
+
+        def clean() -> None:
+            if program(init) is None:
+                for left in children(init):
+                    end_all(left)
+                time.sleep(0.005)
+
+        ended = self._until_exit(init, clean)
+        return Outcome(os.WEXITSTATUS(ended) if os.WIFEXITED(ended) else 128 + os.WTERMSIG(ended))
+
+    @staticmethod
+    def _bury(init: int) -> None:
+        """End what the program left behind in the sandbox."""
+        if parent(init) == os.getpid():
+            end_all(init)
+            os.waitpid(init, 0)

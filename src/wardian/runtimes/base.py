@@ -1,0 +1,57 @@
+"""What a runtime can do: turn a container into one command, and enter a container that runs."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from wardian.command import Command
+from wardian.hosts.base import Host
+from wardian.plan.containers import Container
+from wardian.runs.record import Record
+from wardian.store.store import Store
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a container runs: the host, and the store that holds its image."""
+
+    host: Host
+    store: Store
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The program of a container cannot be started: what a shell would say, and its exit code (127 or 126)."""
+
+    reason: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A command that starts the container. ``missing``: what is known before to be wrong with its program."""
+
+    command: Command
+    missing: Missing | None = None
+
+
+class Runtime(Protocol):
+    """A driver: a module with these functions."""
+
+    def ready(
+        self, container: Container, place: Place, *, status_fd: int | None = None, die_with_parent: bool = True
+    ) -> AbstractContextManager[Ready]:
+        """Everything the container needs on this host, for as long as the block lasts.
+
+        The command's exit code is the program's; 125 when the engine failed. With ``status_fd`` it reports there in
+        bwrap's way. ``die_with_parent``: killing the command ends everything in the container.
+        """
+        ...
+
+    def enter(self, record: Record, argv: tuple[str, ...], workdir: str | None) -> Command:
+        """A command that runs a program inside a container that runs, with the same user, environment and files."""
+        ...
+
+    def shell(self, image: str, place: Place) -> str:
+        """The best shell that an image has. Raises ``EngineFailed`` when it has none."""
+        ...
