@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from wardian.errors import WardianError
-from wardian.oci.inflater import damaged
+from wardian.oci.inflater import damage
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 CHUNK = 1 << 20
-_DAMAGED: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, *damaged)
 
 
 def uncompressed(file: BinaryIO) -> BinaryIO:
@@ -31,8 +30,12 @@ def chunks(file: BinaryIO, name: str) -> Iterator[bytes]:
         stream = uncompressed(file)
         while piece := stream.read(CHUNK):
             yield piece
-    except _DAMAGED as error:
+    except _damage() as error:
         raise WardianError(f"{name} is damaged: {error}", hint="type: wardian store verify") from error
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    return (EOFError, gzip.BadGzipFile, *damage())
 
 
 class _Zstd:

@@ -1,16 +1,9 @@
 """Inflating, by ISA-L where it is installed (twice as fast as zlib); what comes out is the same."""
 
 import zlib
+from functools import cache
 from types import ModuleType
 from typing import Protocol, cast
-
-_fast: ModuleType = zlib
-try:
-    from isal import isal_zlib
-
-    _fast = isal_zlib
-except ImportError:  # no wheel for this platform
-    pass
 
 
 class Inflater(Protocol):
@@ -40,14 +33,26 @@ class Inflater(Protocol):
         ...
 
 
-damaged: tuple[type[Exception], ...] = (zlib.error, _fast.error)
+def inflater(window: int) -> Inflater:
+    """A decompressor: ``window`` is -15 for raw deflate, 31 for gzip."""
+    return cast("Inflater", _fastest().decompressobj(window))
 
 
 def crc32(data: bytes, value: int = 0) -> int:
     """The CRC-32 of bytes, after earlier ones."""
-    return int(_fast.crc32(data, value))
+    return int(_fastest().crc32(data, value))
 
 
-def inflater(window: int) -> Inflater:
-    """A decompressor: ``window`` is -15 for raw deflate, 31 for gzip."""
-    return cast("Inflater", _fast.decompressobj(window))
+@cache
+def damage() -> tuple[type[Exception], ...]:
+    """What an inflater raises for a damaged stream."""
+    return (zlib.error, _fastest().error)
+
+
+@cache
+def _fastest() -> ModuleType:
+    try:
+        from isal import isal_zlib
+    except ImportError:  # no wheel for this platform
+        return zlib
+    return isal_zlib

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from wardian.errors import WheelRefused
 from wardian.oci import deflate
-from wardian.oci.inflater import crc32, damaged, inflater
+from wardian.oci.inflater import crc32, damage, inflater
 
 STORED = 0
 DEFLATED = 8
@@ -125,7 +125,7 @@ def _deflated(file: BinaryIO, member: Member, wheel: str, raw: Callable[[bytes],
                     raise WheelRefused(wheel, "has bytes after the end of its deflate stream", member.name)
         # What fits no more into the last window: zlib holds at most one match back.
         yield stream.flush()
-    except damaged as error:
+    except damage() as error:
         raise WheelRefused(wheel, f"is damaged: {error}", member.name) from error
     if not stream.eof:
         raise WheelRefused(wheel, "is damaged: its deflate stream does not end", member.name)

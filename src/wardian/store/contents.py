@@ -13,7 +13,7 @@ from typing import IO, Literal
 
 from wardian.errors import WardianError
 from wardian.oci.digest import Hasher
-from wardian.oci.inflater import damaged, inflater
+from wardian.oci.inflater import damage, inflater
 from wardian.oci.model import Descriptor
 from wardian.store.store import Store
 
@@ -221,7 +221,7 @@ class Inflated(io.RawIOBase):
         ended = not self._left
         try:
             content = self._inflate.decompress(self._left, limit)
-        except damaged as error:
+        except damage() as error:
             raise WardianError(f"a damaged layer: {error}", hint="type: wardian store verify") from error
         if self._inflate.eof:
             self._left, self._inside = self._inflate.unused_data, False

@@ -11,6 +11,7 @@ Source of the layout: https://github.com/opencontainers/image-spec/blob/main/ima
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -183,20 +184,20 @@ class Store:
     def tag(self, reference: str, descriptor: Descriptor, annotations: Mapping[str, str] | None = None) -> None:
         """Give a manifest a name; what had the name before loses it."""
         noted = {**(annotations or {}), REF_NAME: reference}
-        with self._changing() as index:
+        with self.changing() as index:
             index[:] = [entry for entry in index if entry.annotations.get(REF_NAME) != reference]
             index.append(replace(descriptor, annotations=noted))
 
     def untag(self, reference: str) -> bool:
         """Take a name away; whether there was one. The blobs stay until ``wardian store prune``."""
-        with self._changing() as index:
+        with self.changing() as index:
             before = len(index)
             index[:] = [entry for entry in index if entry.annotations.get(REF_NAME) != reference]
             return len(index) < before
 
     def attach(self, subject: str, descriptor: Descriptor) -> None:
         """Keep a manifest (an SBOM, say) as long as the image ``subject`` that it speaks of."""
-        with self._changing() as index:
+        with self.changing() as index:
             index[:] = [
                 entry
                 for entry in index
@@ -218,7 +219,7 @@ class Store:
             raise WardianError(f"{self.root / 'index.json'} is damaged: {error.message}", hint=_HEAL) from error
 
     @contextmanager
-    def _changing(self) -> Iterator[list[Descriptor]]:
+    def changing(self) -> Iterator[list[Descriptor]]:
         """The entries of the index, to be changed in place; read and written under the lock."""
         with self.lock("index"):
             index = self.index()
@@ -278,6 +279,31 @@ class Store:
             yield
         finally:
             held.release()
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """Keep ``prune`` away while blobs are written, or relied upon, that no reference names yet."""
+        with self._held(fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Have the store alone, to remove from it. Raises ``WardianError`` while another process is ``using`` it."""
+        with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
+    @contextmanager
+    def _held(self, how: int) -> Iterator[None]:
+        self.prepare()
+        with explained(self.root), (self.root / "locks" / "use").open("ab") as file:
+            try:
+                fcntl.flock(file, how)
+            except BlockingIOError:
+                raise WardianError(
+                    f"another wardian is building or pulling into the store at {self.root}",
+                    hint="wait for it to end, then type this again",
+                ) from None
+            yield
 
     def temporary(self) -> Path:
         """A new empty folder on the store's file system; whoever asked removes it."""

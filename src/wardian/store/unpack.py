@@ -4,6 +4,7 @@ Layers come from registries and are not trusted: links are resolved inside the d
 nothing is written outside. Runs as a program of its own inside the namespace that owns unpacked trees:
 
     python -m wardian.store.unpack BLOB DESTINATION --xattr trusted|user [--diff-id D] [--no-owners]
+    python -m wardian.store.unpack --fingerprint TREE
 
 Sources: https://github.com/opencontainers/image-spec/blob/main/layer.md, Documentation/filesystems/overlayfs.rst
 """
@@ -13,6 +14,7 @@ Sources: https://github.com/opencontainers/image-spec/blob/main/layer.md, Docume
 
 import argparse
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -323,6 +325,24 @@ class _Writer:
                 raise
 
 
+def fingerprint(tree: Path) -> str:
+    """A digest of everything that changes when somebody touches a file of a tree; contents are not read."""
+    digest = hashlib.sha256()
+    waiting = [str(tree)]
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(folder) as found:
+            inside = sorted(found, key=lambda entry: entry.name)
+        for entry in inside:
+            seen = entry.stat(follow_symlinks=False)
+            size = 0 if stat.S_ISDIR(seen.st_mode) else seen.st_size
+            said = (seen.st_mode, seen.st_uid, seen.st_gid, size, seen.st_mtime_ns, seen.st_ctime_ns)
+            digest.update(os.fsencode(entry.path[len(str(tree)) :]) + f"\0{said}\n".encode())
+            if stat.S_ISDIR(seen.st_mode):
+                waiting.append(entry.path)
+    return digest.hexdigest()
+
+
 def _is_whiteout(found: os.stat_result) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
@@ -331,11 +351,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The program: prints what was written as JSON, or one line of error."""
     parser = argparse.ArgumentParser(prog="wardian.store.unpack")
     parser.add_argument("blob", type=Path)
-    parser.add_argument("destination", type=Path)
-    parser.add_argument("--xattr", choices=("trusted", "user"), required=True)
+    parser.add_argument("destination", type=Path, nargs="?")
+    parser.add_argument("--fingerprint", action="store_true")
+    parser.add_argument("--xattr", choices=("trusted", "user"), default="trusted")
     parser.add_argument("--diff-id")
     parser.add_argument("--no-owners", action="store_true")
     given = parser.parse_args(argv)
+    if given.fingerprint:
+        json.dump({"fingerprint": fingerprint(given.blob)}, sys.stdout)
+        return 0
     try:
         done = unpack(
             given.blob, given.destination, xattr=given.xattr, owners=not given.no_owners, diff_id=given.diff_id
@@ -343,7 +367,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WardianError as error:
         json.dump({"error": type(error).__name__, "message": error.message, "hint": error.hint}, sys.stdout)
         return 1
-    json.dump({"entries": done.entries, "size": done.size}, sys.stdout)
+    mark = fingerprint(given.destination)
+    json.dump({"entries": done.entries, "size": done.size, "fingerprint": mark}, sys.stdout)
     return 0
 
 

@@ -5,11 +5,14 @@ Trees belong to the namespace that made them (see ``hosts.sandbox.Namespace``); 
 user's tree has other owners and other overlayfs attributes than root's.
 """
 
+import fcntl
 import json
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -22,6 +25,8 @@ from wardian.store.files import explained, write_file
 from wardian.store.store import Store
 
 _DONE = ".done"
+_NONE = f"sha256:{'0' * 64}"
+_PROGRAM = (sys.executable, "-P", "-m", "wardian.store.unpack")
 
 
 class Inside(Protocol):
@@ -82,6 +87,53 @@ def marker(tree: Path) -> Path:
     return tree.with_name(tree.name + _DONE)
 
 
+def trees(store: Store, inside: Inside) -> list[Path]:
+    """Every folder that this kind of namespace unpacked, finished or not."""
+    wanted = folder(store, inside, _NONE).name.removeprefix(hexadecimal(_NONE))
+    found = store.unpacked.iterdir() if store.unpacked.is_dir() else ()
+    return sorted(path for path in found if re.fullmatch(rf"[0-9a-f]{{64}}{re.escape(wanted)}", path.name))
+
+
+def changed(host: Host, inside: Inside, tree: Path) -> str | None:
+    """What somebody did to a finished tree; None when it is as it was made."""
+    try:
+        expected = json.loads(marker(tree).read_bytes())["fingerprint"]
+    except (ValueError, KeyError, TypeError):
+        return "has a damaged marker"
+    said = host.run(Command((*inside.prefix, *_PROGRAM, "--fingerprint", str(tree)))).check()
+    return None if json.loads(said.stdout)["fingerprint"] == expected else "was changed since it was unpacked"
+
+
+@contextmanager
+def held(store: Store, host: Host, inside: Inside, layers: Sequence[tuple[str, str]]) -> Iterator[list[Path]]:
+    """The folders of layers, which nobody prunes until the block is left (or the process dies)."""
+    while True:
+        paths = ensure(store, host, inside, layers)
+        with ExitStack() as stack:
+            try:
+                for path in dict.fromkeys(paths):
+                    fcntl.flock(stack.enter_context(marker(path).open("rb")), fcntl.LOCK_SH)
+                whole = all(is_done(path) for path in paths)
+            except FileNotFoundError:  # pruned between the two steps
+                whole = False
+            if whole:
+                yield paths
+                return
+
+
+def removed_if_free(host: Host, inside: Inside, tree: Path) -> bool:
+    """Remove a tree unless a running container ``held`` it; whether it is gone."""
+    try:
+        with marker(tree).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(host, inside, tree)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        remove(host, inside, tree)
+    return True
+
+
 def remove(host: Host, inside: Inside, tree: Path) -> None:
     """Remove a tree from inside the namespace that owns its files; the marker goes first."""
     marker(tree).unlink(missing_ok=True)
@@ -111,7 +163,7 @@ def _unpack_once(store: Store, host: Host, inside: Inside, layer: Layer) -> None
 
 
 def _command(store: Store, inside: Inside, layer: Layer, target: Path) -> Command:
-    program = (sys.executable, "-P", "-m", "wardian.store.unpack", str(store.path(layer.digest)), str(target))
+    program = (*_PROGRAM, str(store.path(layer.digest)), str(target))
     options = ("--xattr", inside.xattr, "--diff-id", layer.diff_id)
     owners = ("--no-owners",) if inside.kind == "single" else ()
     return Command((*inside.prefix, *program, *options, *owners), changes=True)
