@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from wardian.oci.model import EMPTY, SPDX, Descriptor, Manifest, canonical
 from wardian.oci.tar import MTIME
@@ -91,13 +91,19 @@ def _package(package: Package, identity: str) -> dict[str, Any]:
             {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": package.purl}
         ],
     }
-    if package.url:
+    if package.url and _is_public(package.url):
         found["downloadLocation"] = package.url
     if package.sha256:
         found["checksums"] = [{"algorithm": "SHA256", "checksumValue": package.sha256.removeprefix("sha256:")}]
     if package.layer:
         found["comment"] = f"in layer {package.layer}"
     return found
+
+
+def _is_public(url: str) -> bool:
+    """Whether an address says something to others: no path of this machine, nothing with a password in it."""
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and "@" not in parts.netloc
 
 
 def _silent() -> dict[str, Any]:
