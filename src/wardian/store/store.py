@@ -15,11 +15,12 @@ import fcntl
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from wardian.errors import DigestMismatch, WardianError
 from wardian.oci.digest import hexadecimal, is_digest, sha256
@@ -69,6 +70,9 @@ class Store:
         self.downloads = root / "downloads"
         self.records = root / "layers"
         self.scratch = root / "tmp"
+        self._use = root / "locks" / "use"  # leased by whoever writes or relies on blobs that no reference names yet
+        self._leases: dict[Path, BinaryIO] = {}
+        self._leasing = threading.Lock()
 
     # ── blobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -126,6 +130,7 @@ class Store:
         """A file object for a new blob; it becomes visible with ``commit``, which returns its digest."""
         self.prepare()
         with explained(self.root):
+            self.lease(self._use)
             out = BlobWriter(self.root, self.scratch, self.blobs)
         with out:
             yield out
@@ -148,7 +153,12 @@ class Store:
             record = LayerRecord.from_json(json.loads(self._record(key).read_bytes()))
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
-        return record if record and self.has(record.digest, record.size) else None
+        if record is None or not self.has(record.digest, record.size):
+            return None
+        self.prepare()
+        with explained(self.root):
+            self.lease(self._use)
+        return record if self.has(record.digest, record.size) else None
 
     def remember(self, key: str, record: LayerRecord) -> None:
         """Note that ``key`` leads to a blob."""
@@ -281,29 +291,36 @@ class Store:
             held.release()
 
     @contextmanager
-    def using(self) -> Iterator[None]:
-        """Keep ``prune`` away while blobs are written, or relied upon, that no reference names yet."""
-        with self._held(fcntl.LOCK_SH):
-            yield
-
-    @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Have the store alone, to remove from it. Raises ``WardianError`` while another process is ``using`` it."""
-        with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):
-            yield
-
-    @contextmanager
-    def _held(self, how: int) -> Iterator[None]:
+        """Have the store alone, to remove from it. Raises ``WardianError`` while another process writes blobs."""
         self.prepare()
-        with explained(self.root), (self.root / "locks" / "use").open("ab") as file:
+        path = self._use
+        with self._leasing:
+            if own := self._leases.pop(path, None):
+                own.close()
+        with explained(self.root), path.open("ab") as file:
             try:
-                fcntl.flock(file, how)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise WardianError(
                     f"another wardian is building or pulling into the store at {self.root}",
                     hint="wait for it to end, then type this again",
                 ) from None
             yield
+
+    def lease(self, path: Path) -> None:
+        """Say, until this process ends, that ``path`` is in use. Raises ``FileNotFoundError`` when it is not there."""
+        with self._leasing:
+            if path in self._leases:
+                return
+            try:
+                file = path.open("rb")
+            except OSError as error:
+                if error.errno == errno.EMFILE:  # a lease less does no harm unless somebody prunes just now
+                    return
+                raise
+            fcntl.flock(file, fcntl.LOCK_SH)
+            self._leases[path] = file
 
     def temporary(self) -> Path:
         """A new empty folder on the store's file system; whoever asked removes it."""
@@ -326,7 +343,7 @@ class Store:
     def prepare(self) -> None:
         """Make the empty layout where there is none."""
         marker = self.root / "oci-layout"
-        if marker.exists() and all((self.root / name).is_dir() for name in _FOLDERS):
+        if marker.exists() and self._use.exists() and all((self.root / name).is_dir() for name in _FOLDERS):
             return
         with explained(self.root):
             for name in _FOLDERS:
@@ -335,6 +352,7 @@ class Store:
                 private.chmod(0o700)  # files of images may be setuid, and nobody else's business
             if not (self.root / "index.json").exists():
                 self._create("index.json", Index().to_bytes())
+            self._use.touch()
             self._create("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
             sync_folder(self.root)
 

@@ -10,9 +10,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -62,13 +61,28 @@ def layers_of(store: Store, manifest: str) -> list[Layer]:
 
 
 def ensure(store: Store, host: Host, inside: Inside, layers: Sequence[tuple[str, str]]) -> list[Path]:
-    """The folders of layers, given as (digest, DiffID), in their order; those that are not there are unpacked now."""
+    """The folders of layers, given as (digest, DiffID), in their order; those that are not there are unpacked now.
+
+    Nobody prunes them before this process ends.
+    """
     wanted = [Layer(*layer) for layer in layers]
-    missing = list(dict.fromkeys(layer for layer in wanted if not is_done(folder(store, inside, layer.diff_id))))
-    if missing:
+    while missing := [
+        layer for layer in dict.fromkeys(wanted) if not _leased(store, folder(store, inside, layer.diff_id))
+    ]:
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             list(pool.map(lambda layer: _unpack_once(store, host, inside, layer), missing))
     return [folder(store, inside, layer.diff_id) for layer in wanted]
+
+
+def _leased(store: Store, tree: Path) -> bool:
+    """Whether a tree is there and whole; then nobody prunes it before this process ends."""
+    if not is_done(tree):
+        return False
+    try:
+        store.lease(marker(tree))
+    except FileNotFoundError:  # pruned at this moment
+        return False
+    return is_done(tree)
 
 
 def folder(store: Store, inside: Inside, diff_id: str) -> Path:
@@ -104,25 +118,8 @@ def changed(host: Host, inside: Inside, tree: Path) -> str | None:
     return None if json.loads(said.stdout)["fingerprint"] == expected else "was changed since it was unpacked"
 
 
-@contextmanager
-def held(store: Store, host: Host, inside: Inside, layers: Sequence[tuple[str, str]]) -> Iterator[list[Path]]:
-    """The folders of layers, which nobody prunes until the block is left (or the process dies)."""
-    while True:
-        paths = ensure(store, host, inside, layers)
-        with ExitStack() as stack:
-            try:
-                for path in dict.fromkeys(paths):
-                    fcntl.flock(stack.enter_context(marker(path).open("rb")), fcntl.LOCK_SH)
-                whole = all(is_done(path) for path in paths)
-            except FileNotFoundError:  # pruned between the two steps
-                whole = False
-            if whole:
-                yield paths
-                return
-
-
 def removed_if_free(host: Host, inside: Inside, tree: Path) -> bool:
-    """Remove a tree unless a running container ``held`` it; whether it is gone."""
+    """Remove a tree unless a running process uses it; whether it is gone."""
     try:
         with marker(tree).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
