@@ -10,7 +10,7 @@ from wardian.spec.models import Image, Spec
 from wardian.spec.paths import text
 
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")  # Source: OCI distribution-spec, "Pulling manifests"
-AXIS_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+AXIS_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 REFERENCE = re.compile(
     r"(?:(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
     r"(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
@@ -29,12 +29,12 @@ def check(spec: Spec, doubtful: Iterable[str] = ()) -> list[Fault]:
     unsure = set(doubtful)
     faults = [fault for name, image in spec.images.items() for look in LOOKS for fault in look(name, image)]
     sound = {name: image for name, image in spec.images.items() if all(image.matrix.values())}
-    variants, wrong = expansion(sound, unsure | (set(spec.images) - set(sound)))
+    variants, wrong = expansion(spec.images, unsure | (set(spec.images) - set(sound)))
     faults += wrong
     faults += _tags(variants)
     faults += _cuda_names(variants)
     faults += _run_image(spec, unsure, variants)
-    return faults
+    return list(dict.fromkeys(faults))
 
 
 def _run_image(spec: Spec, doubtful: set[str], variants: tuple[Variant, ...]) -> Iterator[Fault]:
@@ -156,7 +156,7 @@ def _axes(name: str, image: Image) -> Iterator[Fault]:
         for at, value in enumerate(values):
             place = text(("images", name, "matrix", axis, at))
             if not AXIS_VALUE.fullmatch(value):
-                yield Fault(place, f"{value!r} cannot stand in a tag", hint="letters, digits and . _ + - between them")
+                yield Fault(place, f"{value!r} cannot stand in a tag", hint="letters, digits and . _ - between them")
             elif axis == "python" and not re.fullmatch(r"3\.\d+", value):
                 yield Fault(place, f"{value!r} is not a Python version", hint='example: "3.11"')
             elif axis == "cuda":
@@ -180,26 +180,31 @@ def _cuda(place: str, value: str) -> Iterator[Fault]:
         yield Fault(place, f"there is no CUDA {value}", hint=known)
 
 
+def _tag_grammar(name: str, image: Image) -> Iterator[Fault]:
+    for at, tag in enumerate(image.tags):
+        if not TAG.fullmatch(PLACEHOLDER.sub("0", tag)[:128]):
+            hint = "letters, digits and . _ -, not beginning with . or -"
+            yield Fault(text(("images", name, "tags", at)), f"{tag!r} is not a tag", hint=hint)
+
+
 def _tags(variants: tuple[Variant, ...]) -> Iterator[Fault]:
-    """Tags that no registry takes, that two variants of an image share, or that a variant lacks."""
+    """Tags that two variants of an image share, that a variant lacks, or that nothing can fill."""
     taken: dict[tuple[str, str], str] = {}
-    seen: set[tuple[str, str]] = set()
+    bare: set[str] = set()
     for variant in variants:
         place = text(("images", variant.name, "tags"))
-        if not variant.image.tags and (variant.name, "") not in seen:
-            seen.add((variant.name, ""))
+        if not variant.image.tags and variant.name not in bare:
+            bare.add(variant.name)
             axes = "".join(f"-{{{axis}}}" for axis, _ in variant.axes)
             hint = f'add a tag with the axes, such as "{variant.name}{axes}"'
             yield Fault(place, f"{variant.id} gets no tag of its own", hint=hint)
         for tag in variant.image.tags:
             sample = _sample(tag, variant.image.python)
-            if not TAG.fullmatch(sample) and (variant.name, tag) not in seen:
-                seen.add((variant.name, tag))
-                yield Fault(
-                    place,
-                    f"{tag!r} is not a tag",
-                    hint="letters, digits, . _ -, at most 128, not beginning with . or -",
-                )
+            if unknown := PLACEHOLDER.search(sample):
+                known = ", ".join(dict(variant.axes)) or "none"
+                yield Fault(place, f"nothing fills {unknown[0]}", hint=f"axes here: {known}")
+            elif len(sample) > 128:
+                yield Fault(place, f"{tag!r} is longer than a registry takes", hint="at most 128 characters")
             other = taken.setdefault((variant.name, sample), variant.id)
             if other != variant.id and "{version:" not in tag:
                 yield Fault(
@@ -246,4 +251,5 @@ LOOKS: tuple[Callable[[str, Image], Iterator[Fault]], ...] = (
     _indexes,
     _environment,
     _axes,
+    _tag_grammar,
 )

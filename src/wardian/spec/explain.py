@@ -35,7 +35,7 @@ KINDS = {
     "float_parsing": "a number",
 }
 # A fault in one of these keys leaves nothing certain about the image, so its variants are not looked at.
-DECISIVE = {"from", "matrix", "python", "tags"}
+DECISIVE = {"matrix", "python", "tags"}
 
 
 def explain(error: ValidationError, data: dict[str, Any]) -> list[Fault]:
@@ -65,6 +65,9 @@ def _fault(details: ErrorDetails, data: dict[str, Any]) -> Fault:
         return Fault("images", "there is no image", hint=_example(path))
     if kind == "value_error":
         return Fault(text(path), str(context.get("error", details["msg"])))
+    if kind in {"less_than_equal", "greater_than_equal"}:
+        bound = f"most {context['le']}" if "le" in context else f"least {context['ge']}"
+        return Fault(text(path), f"must be at {bound}, not {_shown(path, value)}")
     return Fault(text(path), f"{details['msg'][:1].lower()}{details['msg'][1:]}, not {_shown(path, value)}")
 
 
@@ -136,10 +139,10 @@ def _take_out(left: dict[str, Any], kind: str, path: Path, doubtful: set[str]) -
         left["project"] = {"name": "unnamed"}
         return
     if path[:1] == ("images",) and len(path) > 1:
-        whole = len(path) == 2 or (len(path) == 3 and (kind == "missing" or path[2] == "[key]"))
+        whole = len(path) == 2 or (len(path) == 3 and (kind == "missing" or path[2] in {"[key]", "from"}))
         if whole or path[2] in DECISIVE:
             doubtful.add(str(path[1]))
-            path = path[:2]
+            path = path[:2] if whole else path[:3]
     if path[-1:] == ("[key]",) or kind == "missing":
         path = path[:-1]
     while path and isinstance(path[-1], int):

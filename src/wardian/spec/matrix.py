@@ -48,12 +48,13 @@ def expand(spec: Spec) -> tuple[Variant, ...]:
 
 def expansion(images: Mapping[str, Image], doubtful: Iterable[str] = ()) -> tuple[tuple[Variant, ...], list[Fault]]:
     """The variants that can be made, and what is wrong. ``doubtful`` images exist but cannot be looked at."""
-    parents, faults = _parents(images, {*images, *doubtful})
+    unsure = set(doubtful)
+    parents, faults = _parents(images, {*images, *unsure})
     order, cycles = _order(images, parents)
     faults += cycles
     made: dict[str, tuple[Variant, ...]] = {}
     for name in order:
-        if all(made.get(parent) for parent in parents[name]):
+        if name not in unsure and all(made.get(parent) for parent in parents[name]):
             made[name], wrong = _variants(name, images[name], made)
             faults += wrong
     return tuple(variant for variants in made.values() for variant in variants), faults
@@ -66,11 +67,17 @@ def _parents(images: Mapping[str, Image], declared: set[str]) -> tuple[dict[str,
     for name, image in images.items():
         bases = {fill(image.from_, axes) for axes in _own(image)}
         parents[name] = {base[1:] for base in bases if base.startswith("@")}
-        for parent in sorted(parents[name] - declared):
-            near = get_close_matches(parent, declared, n=1)
-            hint = f"did you mean @{near[0]}?" if near else f"images here: {', '.join(sorted(declared))}"
-            faults.append(Fault(text(("images", name, "from")), f"there is no image {parent!r}", hint=hint))
+        faults += [_unknown(name, parent, image, declared) for parent in sorted(parents[name] - declared)]
     return parents, faults
+
+
+def _unknown(name: str, parent: str, image: Image, declared: set[str]) -> Fault:
+    place = text(("images", name, "from"))
+    if open_ := PLACEHOLDER.search(parent):
+        return Fault(place, f"nothing fills {open_[0]}", hint=f"axes of its own: {', '.join(image.matrix) or 'none'}")
+    near = get_close_matches(parent, declared, n=1)
+    hint = f"did you mean @{near[0]}?" if near else f"images here: {', '.join(sorted(declared))}"
+    return Fault(place, f"there is no image {parent!r}", hint=hint)
 
 
 def _order(images: Mapping[str, Image], parents: Mapping[str, set[str]]) -> tuple[list[str], list[Fault]]:
@@ -117,9 +124,9 @@ def _variants(
         found += [(own + tuple(axis for axis in parent.axes if axis[0] not in dict(own)), parent) for parent in beneath]
         if not beneath:
             holes.append((base[1:], own))
+            found.append((own, None))  # so that what stands on it is looked at too
     faults = _holes(name, holes, made)
-    if found:
-        faults += _unfilled(name, image, {axis for axes, _ in found for axis, _ in axes})
+    faults += _unfilled(name, image, {axis for axes, _ in found for axis, _ in axes})
     variants = []
     for at, (axes, parent) in enumerate(found):
         whole, wrong = _filled(name, image, axes, parent, first=at == 0)
@@ -134,17 +141,28 @@ def _agree(one: Axes, other: Axes) -> bool:
 
 
 def _holes(name: str, holes: list[tuple[str, Axes]], made: Mapping[str, tuple[Variant, ...]]) -> list[Fault]:
-    """One fault for each parent variant that is asked for and does not exist."""
+    """One fault for each parent variant, or all of one value, that is asked for and does not exist."""
     faults: dict[str, Fault] = {}
     for parent, own in holes:
-        axes = {axis for variant in made[parent] for axis, _ in variant.axes}
-        missing = identity(parent, tuple((axis, value) for axis, value in own if axis in axes))
-        there = ", ".join(variant.id for variant in made[parent])
-        message = f"stands on {missing}, which does not exist; there is {there}"
-        faults[missing] = Fault(
-            text(("images", name, "matrix")), message, hint=f"add the value to images.{parent}.matrix"
-        )
+        axes: dict[str, list[str]] = {}
+        for axis, value in (pair for variant in made[parent] for pair in variant.axes):
+            axes[axis] = [*axes.get(axis, []), *([value] if value not in axes.get(axis, []) else [])]
+        shared = tuple((axis, value) for axis, value in own if axis in axes)
+        alone = [(axis, value) for axis, value in shared if value not in axes[axis]]
+        there = f"there is {', '.join(variant.id for variant in made[parent])}"
+        for axis, value in alone:
+            hint = f"add it to images.{parent}.matrix"
+            _hole(
+                faults, name, identity(parent, ((axis, value),)), f"{parent} has {axis} {', '.join(axes[axis])}", hint
+            )
+        if not alone:
+            _hole(faults, name, identity(parent, shared), there, None)
     return list(faults.values())
+
+
+def _hole(faults: dict[str, Fault], name: str, missing: str, there: str, hint: str | None) -> None:
+    message = f"stands on {missing}, which does not exist; {there}"
+    faults[missing] = Fault(text(("images", name, "matrix")), message, hint=hint)
 
 
 def _unfilled(name: str, image: Image, axes: set[str]) -> list[Fault]:

@@ -105,7 +105,10 @@ def _unknown(variable: str, path: Path, words: list[str], understood: int) -> Fa
     if not understood:
         choices += sorted(RESERVED)
     near = get_close_matches(prefix + wanted, choices, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else "nested keys are joined by two underscores: WARDIAN_RUN__SHM=16g"
+    rest = "" if near and near[0] in RESERVED else "".join(f"__{word}" for word in words[understood + 1 :])
+    hint = (
+        f"did you mean {near[0]}{rest}?" if near else "nested keys are joined by two underscores: WARDIAN_RUN__SHM=16g"
+    )
     return Fault("", f"{variable} is not a setting of Wardian", source="environment", hint=hint)
 
 
@@ -117,7 +120,7 @@ def _flag(source: Source) -> Said:
         key = {}
     if not found or len(key) != 1:
         fault = Fault("", f"{source.text!r} is not KEY=VALUE", source.name, hint="example: --set run.shm=16g")
-        return Said(faults=(fault,), broken=True)
+        return Said(faults=(fault,))
     path: Path = ()
     inner: Any = key
     while isinstance(inner, dict) and len(inner) == 1:

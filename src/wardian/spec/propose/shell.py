@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 # A line with one of these at its top level is kept whole: taking a part out could change what the rest means.
 CONTROL = re.compile(r"(?:^|[\s;&|(])(?:if|for|while|until|case|function|[{(])(?=\s|$)|\||(?<!&)&(?!&)|`|\$\(|^\s*\(")
-STATEFUL = {"cd", "export", "source", ".", "eval", "exec", "alias", "umask", "trap", "read", "pushd", "popd", "ulimit"}
+STATEFUL = frozenset("cd export source . eval exec alias umask trap read pushd popd ulimit".split())  # noqa: SIM905 - words
 PIP = (("pip",), ("pip3",), ("python", "-m", "pip"), ("python3", "-m", "pip"), ("uv", "pip"))
 WITH_VALUE = {
     "-c", "--constraint", "-f", "--find-links", "--prefix", "-t", "--target", "--timeout", "--retries", "--trusted-host",
