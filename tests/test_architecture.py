@@ -130,7 +130,7 @@ def test_no_module_works_at_import() -> None:
     faults = []
     for name, _, tree in modules():
         for node in tree.body:
-            chooses = isinstance(node, ast.Try) and all(isinstance(inner, ast.ImportFrom) for inner in node.body)
+            chooses = isinstance(node, ast.Try) and isinstance(node.body[0], ast.ImportFrom)
             if isinstance(node, ast.For | ast.While | ast.With | ast.Try) and not chooses:
                 faults.append(f"{name}:{node.lineno} has a statement at module level")
             if isinstance(node, ast.Import | ast.ImportFrom) and name in {"main", "console", "workspace", "verbs"}:
