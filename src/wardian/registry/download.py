@@ -103,7 +103,7 @@ class Partial:
         with self.path.open("r+b" if self.size else "wb") as file:
             file.seek(self.size)
             file.truncate()
-            for chunk in response.iter_raw(_CHUNK):
+            for chunk in response.iter_raw():  # as they come: what a chunker still holds would be lost by a cut
                 if self.size + len(chunk) > self.total:
                     self.remove()
                     raise DigestMismatch(

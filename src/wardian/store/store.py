@@ -16,11 +16,12 @@ import hashlib
 import json
 import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from wardian.errors import DigestMismatch, WardianError
 from wardian.oci.digest import hexadecimal, is_digest, sha256
@@ -71,7 +72,9 @@ class Store:
         self.records = root / "layers"
         self.scratch = root / "tmp"
         self._use = root / "locks" / "use"  # leased by whoever writes or relies on blobs that no reference names yet
-        self._leases: dict[Path, BinaryIO] = {}
+        self._leases: dict[
+            Path, weakref.finalize[..., Store]
+        ] = {}  # each closes its file, at the latest with the store
         self._leasing = threading.Lock()
 
     # ── blobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -297,7 +300,7 @@ class Store:
         path = self._use
         with self._leasing:
             if own := self._leases.pop(path, None):
-                own.close()
+                own()
         with explained(self.root), path.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -314,13 +317,13 @@ class Store:
             if path in self._leases:
                 return
             try:
-                file = path.open("rb")
+                descriptor = os.open(path, os.O_RDONLY)
             except OSError as error:
                 if error.errno == errno.EMFILE:  # a lease less does no harm unless somebody prunes just now
                     return
                 raise
-            fcntl.flock(file, fcntl.LOCK_SH)
-            self._leases[path] = file
+            self._leases[path] = weakref.finalize(self, os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
 
     def temporary(self) -> Path:
         """A new empty folder on the store's file system; whoever asked removes it."""
