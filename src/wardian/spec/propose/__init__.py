@@ -34,7 +34,7 @@ def propose(found: Mapping[str, str], *, name: str) -> Proposal:
             add_pyproject(draft, content)
     add_requirements(draft, [path for path in found if path.endswith(".txt")])
     tables = draft.tables()
-    left = [*draft.left, *draft.doubts(), *sound(tables)]
+    left = list(dict.fromkeys([*draft.left, *draft.doubts(), *sound(tables)]))
     notes = list(draft.notes)
     if left:
         notes.append(

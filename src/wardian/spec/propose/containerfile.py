@@ -106,7 +106,7 @@ class _Reader:
         for name in ("requirements", "files", "index", "extras"):
             getattr(self.draft, name).extend(getattr(found, name))
         self.draft.project = found.project or self.draft.project
-        self.draft.left += [f"Dockerfile:{instruction.line}: pip install {option}" for option in found.dropped]
+        self.draft.left += [f"Dockerfile:{instruction.line}: {words}" for words in found.lost]
         if found.left:
             self.draft.run.append(found.left)
 
@@ -114,7 +114,7 @@ class _Reader:
         words = instruction.words() or tuple(filled(instruction.rest, self.known).split())
         options = dict(instruction.options)
         sources, target = words[:-1], words[-1:]
-        odd = any(set(word) & set("*?$") or "://" in word for word in words)
+        odd = any(set(word) & set("*?$\"'") or "://" in word for word in words)
         if "from" in options or instruction.body is not None or not sources or odd:
             self.keep(instruction)
             return

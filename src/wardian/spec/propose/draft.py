@@ -130,7 +130,9 @@ def sound(tables: dict[str, Any]) -> list[str]:
             if not (taken := _take_out(tables, places)):
                 break
             out += taken
+            tables["images"]["train"].setdefault("from", f"bootstrap:debian:{SUITES['3.11']}")
         else:
+            tables["images"] = {name: _filled(image) for name, image in tables["images"].items()}
             return out
     raise AssertionError("a proposal cannot be made sound")  # a bug: what is left has no choice in it
 

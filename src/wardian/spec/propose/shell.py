@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 # A line with one of these at its top level is kept whole: taking a part out could change what the rest means.
 CONTROL = re.compile(r"(?:^|[\s;&|(])(?:if|for|while|until|case|function|[{(])(?=\s|$)|\||(?<!&)&(?!&)|`|\$\(|^\s*\(")
-STATEFUL = frozenset("cd export source . eval exec alias umask trap read pushd popd ulimit".split())  # noqa: SIM905 - words
+STATEFUL = frozenset({"cd", "export", "source", ".", "eval", "exec", "alias", "umask", "trap", "read", "pushd", "popd"})
 PIP = (("pip",), ("pip3",), ("python", "-m", "pip"), ("python3", "-m", "pip"), ("uv", "pip"))
 WITH_VALUE = {
     "-c", "--constraint", "-f", "--find-links", "--prefix", "-t", "--target", "--timeout", "--retries", "--trusted-host",
@@ -27,7 +27,7 @@ class Step:
     extras: list[str] = field(default_factory=list)
     project: str | None = None
     left: str | None = None
-    dropped: list[str] = field(default_factory=list)  # options that have no counterpart
+    lost: list[str] = field(default_factory=list)  # what was asked of apt or pip and has no counterpart
 
 
 def step(line: str) -> Step:
@@ -41,7 +41,7 @@ def step(line: str) -> Step:
     if commands is None or any(words[:1] and words[0] in STATEFUL for words in map(_words, commands)):
         found.left = line.strip()
         return found
-    left = [command for command in commands if not _taken(_words(command), found)]
+    left = [command for command in commands if not _taken(_words(command), command, found)]
     # `set -e` alone, or in front of nothing, does nothing.
     found.left = " && ".join(left) if any(_words(command)[:1] != ["set"] for command in left) else None
     return found
@@ -88,15 +88,22 @@ def _words(command: str) -> list[str]:
     return words
 
 
-def _taken(words: list[str], found: Step) -> bool:
-    """Whether a command is one that Wardian does itself; what it asks for goes into ``found``."""
+def _taken(words: list[str], command: str, found: Step) -> bool:
+    """Whether a command is one that Wardian does itself; what it asks for goes into ``found``.
+
+    What apt or pip are asked and is not understood is lost: an image of Wardian has no pip, and apt is for its lock.
+    """
     if not words or _housekeeping(words):
         return bool(words)
     if words[0] in {"apt-get", "apt"}:
-        return _apt(words[1:], found)
+        if not _apt(words[1:], found):
+            found.lost.append(command)
+        return True
     for prefix in PIP:
         if tuple(words[: len(prefix)]) == prefix and words[len(prefix) : len(prefix) + 1] == ["install"]:
-            return _pip(words[len(prefix) + 1 :], found)
+            if not _pip(words[len(prefix) + 1 :], found):
+                found.lost.append(command)
+            return True
     return False
 
 
@@ -143,7 +150,7 @@ def _pip(words: list[str], found: Step) -> bool:
         at += 1
         if not _argument(word, value, took, option=word.startswith("-")):
             return False
-    for name in ("requirements", "files", "index", "extras", "dropped"):
+    for name in ("requirements", "files", "index", "extras", "lost"):
         getattr(found, name).extend(getattr(took, name))
     found.project = took.project or found.project
     return True
@@ -158,7 +165,7 @@ def _argument(word: str, value: str, took: Step, *, option: bool) -> bool:
         return _own(value, took, "editable")
     elif option:
         if word in WITH_VALUE:
-            took.dropped.append(f"{word} {value}")
+            took.lost.append(f"pip install {word} {value}")
     elif word.startswith((".", "/")):
         return _own(word, took, "wheel")
     elif "://" in word and "@" not in word.split("://")[0]:
