@@ -113,14 +113,15 @@ def public(env: dict[str, str]) -> dict[str, str | None]:
     return {name: None if SECRET.search(name) else value for name, value in env.items()}
 
 
-def write(folder: Path, record: Record) -> None:
-    """Put the record into a run's folder, whole or not at all."""
+def write(folder: Path, record: Record, *, durable: bool = True) -> None:
+    """Put the record into a run's folder, whole or not at all; ``durable``: also when the power goes."""
     target = folder / FILE
     temporary = folder / f".{FILE}.{os.getpid()}"
     with temporary.open("w", encoding="utf-8") as file:
         json.dump(record.to_json(), file, indent=1, sort_keys=True)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     temporary.replace(target)
 
 

@@ -12,9 +12,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from wardian.command import Command
@@ -80,22 +80,26 @@ def status_pipe() -> Iterator[Status]:
 
 
 def attend(
-    command: Command, status: Status | None, streams: Streams, *, started: Callable[[int], None] = lambda _: None
+    command: Command,
+    status: Status | None,
+    streams: Streams,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    started: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
     """Run a command to its end and return the program's exit code. Call it from the main thread.
 
-    With ``status``, the command is a sandbox and signals go to the program in it; without, to the command itself.
-    ``started`` is called with the process's number once it is there.
+    With ``status``, the command is a sandbox: signals go to the program in it, and ``started`` is called with the
+    number of the sandbox's first process once the program is there (never, when it ends before anyone looks). Without,
+    signals go to the command itself. The command's environment is added to ``environ``.
     """
     waited = FORWARDED | {signal.SIGCHLD}
     _subreaper(on=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     try:
-        child = _start(command, status, streams, before)
-        started(child.pid)
+        child = _start(replace(command, env={**environ, **command.env}), status, streams, before)
         with streams.copying():
-            watch = _Watch(child.pid, status, own_group=streams.own_group)
-            outcome = watch.wait()
+            outcome = _Watch(child.pid, status, own_group=streams.own_group, started=started).wait()
             child.returncode = outcome.code  # it is reaped: Popen must not wait for the number again
         return outcome
     finally:
@@ -131,7 +135,7 @@ def _start(command: Command, status: Status | None, streams: Streams, mask: Iter
             stdout=streams.stdout,
             stderr=streams.stderr,
             cwd=command.cwd,
-            env={**os.environ, **command.env},
+            env=dict(command.env),
             pass_fds=(status.fd,) if status else (),
             preexec_fn=prepare,  # noqa: PLW1509 - no other thread runs yet
         )
@@ -147,10 +151,13 @@ def _start(command: Command, status: Status | None, streams: Streams, mask: Iter
 class _Watch:
     """The wait for one child and, through it, for the program."""
 
-    def __init__(self, pid: int, status: Status | None, *, own_group: bool) -> None:
+    def __init__(
+        self, pid: int, status: Status | None, *, own_group: bool, started: Callable[[int], None] | None = None
+    ) -> None:
         self._pid = pid
         self._status = status
         self._own_group = own_group
+        self._started = started if status else None
         self._pending: list[int] = []
 
     def wait(self) -> Outcome:
@@ -169,14 +176,20 @@ class _Watch:
     def _until_exit(self, pid: int, check: Callable[[], None] = lambda: None) -> int:
         """Wait for a child, handing on signals; its wait status."""
         while True:
-            told = signal.sigtimedwait(FORWARDED | {signal.SIGCHLD}, 0.02 if self._pending else 0.5)
+            told = signal.sigtimedwait(FORWARDED | {signal.SIGCHLD}, 0.01 if self._pending or self._started else 0.5)
             if told and told.si_signo != signal.SIGCHLD and (self._own_group or told.si_code != SI_KERNEL):
                 self._pending.append(told.si_signo)
+            self._announce()
             self._deliver()
             check()
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 return status
+
+    def _announce(self) -> None:
+        if self._started and self._program() is not None:
+            self._started((self._status and self._status.get("child-pid")) or self._pid)
+            self._started = None
 
     def _deliver(self) -> None:
         """Hand on signals, as soon as the program is there to get them."""

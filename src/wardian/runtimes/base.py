@@ -1,10 +1,12 @@
 """What a runtime can do: turn a container into one command, and enter a container that runs."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from wardian.command import Command
+from wardian.errors import EngineFailed, SpecError, WardianError
 from wardian.hosts.base import Host
 from wardian.plan.containers import Container
 from wardian.runs.record import Record
@@ -55,3 +57,16 @@ class Runtime(Protocol):
     def shell(self, image: str, place: Place) -> str:
         """The best shell that an image has. Raises ``EngineFailed`` when it has none."""
         ...
+
+
+@contextmanager
+def engine() -> Iterator[None]:
+    """Whatever goes wrong in here is the engine's failure, not the program's: exit code 125."""
+    try:
+        yield
+    except (EngineFailed, SpecError):
+        raise
+    except WardianError as error:
+        raise EngineFailed(error.message, hint=error.hint) from error
+    except OSError as error:
+        raise EngineFailed(f"{error.strerror}: {error.filename or 'the sandbox could not be made'}") from error

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wardian.command import Command
-from wardian.errors import EngineFailed, WardianError
+from wardian.errors import EngineFailed
 from wardian.hosts import sandbox
 from wardian.hosts.cdi import FOLDERS, devices, sonames
 from wardian.hosts.rootfs import Tree
@@ -16,7 +16,7 @@ from wardian.plan.containers import Bind, Container, User
 from wardian.plan.devices import Edits
 from wardian.plan.identity import group, passwd
 from wardian.runs.record import Record
-from wardian.runtimes.base import Missing, Place, Ready
+from wardian.runtimes.base import Missing, Place, Ready, engine
 from wardian.store import unpacked
 
 HOST_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/hostname")
@@ -75,19 +75,6 @@ def layers(image: str, place: Place, inside: sandbox.Namespace) -> tuple[str, ..
     """The unpacked folders of an image, the top one first, each once (overlay refuses a folder that comes twice)."""
     folders = unpacked.ensure(place.store, place.host, inside, unpacked.layers_of(place.store, image))
     return tuple(dict.fromkeys(str(path) for path in reversed(folders)))
-
-
-@contextmanager
-def engine() -> Iterator[None]:
-    """Whatever goes wrong in here is the engine's failure, not the program's: exit code 125."""
-    try:
-        yield
-    except EngineFailed:
-        raise
-    except WardianError as error:
-        raise EngineFailed(error.message, hint=error.hint) from error
-    except OSError as error:
-        raise EngineFailed(f"{error.strerror}: {error.filename or 'the sandbox could not be made'}") from error
 
 
 def device_edits(container: Container) -> Edits:

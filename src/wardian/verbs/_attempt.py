@@ -1,0 +1,203 @@
+"""One run with its record: what `run`, `shell` and `reproduce` share."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from wardian.errors import EngineFailed, SpecError, WardianError
+from wardian.plan.containers import Bind, Container
+from wardian.plan.labels import OURS
+from wardian.runs.processes import identify
+from wardian.runs.record import LOG, Code, Record, new_id, public, stamp, write
+from wardian.runs.shelf import Shelf
+from wardian.runs.snapshot import snapshot
+from wardian.runs.supervise import Outcome, attend, status_pipe
+from wardian.runs.terminal import Streams, handed_through
+from wardian.runtimes import runtime
+from wardian.verbs._choose import Chosen, place_of
+from wardian.workspace import Workspace
+
+STARTED = "started"  # what a detached run's supervisor says; else "CODE REASON", or "- REASON" when the engine failed
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A container, and what its record says beyond it."""
+
+    container: Container
+    chosen: Chosen
+    env: Mapping[str, str]  # what the call and [run] set, for the record
+    project: str | None
+    at: str | None
+    mounts: tuple[Bind, ...]
+    user: str
+    ports: Mapping[str, int]
+    name: str | None = None
+    of: str | None = None
+    code: Code | None = None  # known already (reproduce); None: look
+
+
+def go(workspace: Workspace, launch: Launch, streams: Streams) -> int:
+    """One run in the foreground; its exit code."""
+    return _begin(workspace, launch, detached=False).run(streams)
+
+
+def go_detached(workspace: Workspace, launch: Launch) -> int:
+    """One run in the background, watched by a process of its own; prints the run's id once the program has started."""
+    attempt = _begin(workspace, launch, detached=True)
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.close(reading)
+        _watch(attempt, writing)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8", errors="replace") as told:
+        code, _, text = told.read().partition(" ")
+    if code.isdigit():
+        workspace.console.note(f"wardian: {text}")
+        return int(code)
+    if code != STARTED:
+        raise EngineFailed(text or "the run's supervisor ended before the program began")
+    run_id = attempt.record.id
+    workspace.console.answer(run_id, {"run": run_id, "folder": str(attempt.folder)})
+    return 0
+
+
+def _watch(attempt: "Attempt", told: int) -> NoReturn:
+    """The life of a detached run's supervisor. What happens before the program begins is told to the caller."""
+    code = 125
+
+    def say(text: str) -> None:
+        nonlocal told
+        if told >= 0:
+            os.write(told, text.encode())
+            os.close(told)
+            told = -1
+
+    try:
+        os.setsid()
+        log = os.open(attempt.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)
+        attempt.say = say
+        attempt.write(supervisor=identify(os.getpid()))
+        code = attempt.run(handed_through())
+        say(STARTED)  # it was over before anybody looked
+    except WardianError as error:
+        say(f"- {error.message}")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _begin(workspace: Workspace, launch: Launch, *, detached: bool) -> "Attempt":
+    """Make the run's folder and its first record, before anything starts."""
+    now = datetime.now(UTC)
+    shelf = Shelf(workspace.state, workspace.home)
+    if launch.name and any(run.record.name == launch.name and run.record.state == "running" for run in shelf.all()):
+        raise SpecError(f"a run named {launch.name!r} is running", hint=f"type: wardian stop {launch.name}")
+    folder, beside = shelf.make(new_id(now))
+    if not beside:
+        workspace.console.note(f"{workspace.root} cannot be written to: the run's record is in {folder}")
+    code = launch.code
+    if code is None:
+        code = snapshot(workspace.host, Path(launch.project), folder) if launch.project else Code(reason="no project")
+    container, chosen = launch.container, launch.chosen
+    record = Record(
+        id=folder.name,
+        image=chosen.tagged.reference,
+        digest=chosen.digest,
+        variant=chosen.variant.id if chosen.variant else None,
+        lock=chosen.labels.get(f"{OURS}lock"),
+        argv=container.argv,
+        workdir=container.workdir,
+        user=launch.user,
+        host=socket.gethostname(),
+        created=stamp(now),
+        name=launch.name,
+        project=launch.project or str(workspace.root),
+        at=launch.at,
+        mounts=launch.mounts,
+        env=public(dict(launch.env)),
+        env_pass=container.env_pass,
+        ports=dict(launch.ports),
+        gpus=container.gpus,
+        shm=container.shm,
+        network=container.network,
+        read_only=container.read_only,
+        detached=detached,
+        code=code,
+        of=launch.of,
+        supervisor=identify(os.getpid()),
+    )
+    attempt = Attempt(workspace, launch, folder, record)
+    attempt.write()
+    return attempt
+
+
+@dataclass
+class Attempt:
+    """One run from its first record to its last. ``say`` hears that the program began, or why it did not."""
+
+    workspace: Workspace
+    launch: Launch
+    folder: Path
+    record: Record
+    say: Callable[[str], None] = lambda _: None
+
+    def write(self, *, durable: bool = True, **changes: Any) -> None:
+        """Change the record, on disk too."""
+        self.record = replace(self.record, **changes)
+        write(self.folder, self.record, durable=durable)
+
+    def run(self, streams: Streams) -> int:
+        """Start the container, wait, and write down how it went, whatever happens; the exit code."""
+        outcome = Outcome(125, started=False)
+        self.write(durable=False, started=stamp(datetime.now(UTC)))
+        try:
+            outcome = self._attend(streams)
+        except KeyboardInterrupt:
+            outcome = Outcome(130, started=False)
+            raise
+        finally:
+            self._end(outcome)
+        return outcome.code
+
+    def _attend(self, streams: Streams) -> Outcome:
+        console = self.workspace.console
+        with ExitStack() as stack:
+            status = stack.enter_context(status_pipe())
+            container, place = self.launch.container, place_of(self.workspace)
+            ready = stack.enter_context(runtime().ready(container, place, status_fd=status.fd, die_with_parent=False))
+            console.trace(ready.command)
+            if ready.missing:
+                self.say(f"{ready.missing.code} {ready.missing.reason}")
+                console.note(f"wardian: {ready.missing.reason}")
+                return Outcome(ready.missing.code, started=False)
+            environ = self.workspace.variables
+            outcome = attend(ready.command, status, streams, environ=environ, started=self._began)
+        if not outcome.started:
+            raise EngineFailed("the sandbox could not be made; its own words are above", hint="type: wardian doctor")
+        return outcome
+
+    def _began(self, init: int) -> None:
+        self.write(durable=False, started=stamp(datetime.now(UTC)), init=identify(init))
+        self.say(STARTED)
+
+    def _end(self, outcome: Outcome) -> None:
+        ended = datetime.now(UTC)
+        since = datetime.fromisoformat(self.record.started or self.record.created)
+        self.write(
+            state="finished" if outcome.started else "failed",
+            finished=stamp(ended),
+            seconds=round((ended - since).total_seconds(), 3),
+            exit_code=outcome.code,
+            signal=outcome.signal if outcome.started else None,
+        )

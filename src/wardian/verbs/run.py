@@ -1,0 +1,161 @@
+"""`wardian run`: one program in an image, with its exact words, its exact exit code, and a record."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from wardian.errors import Fault, SpecError, WardianError
+from wardian.hosts.cdi import FOLDERS, devices
+from wardian.hosts.session import caller, free_ports
+from wardian.plan.devices import choose as choose_devices
+from wardian.plan.launch import ENV_NAME, Machine, Wishes, container, mount, setting
+from wardian.runs.terminal import streams, wants_tty
+from wardian.runtimes import runtime
+from wardian.spec.units import size
+from wardian.verbs import verb
+from wardian.verbs._attempt import Launch, go, go_detached
+from wardian.verbs._choose import Chosen, check_mounts, choose, has_project, place_of, run_table
+from wardian.workspace import Workspace
+
+PROGRAM = {"ignore_unknown_options": False, "allow_interspersed_args": False}
+
+
+def container_options(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The options that `run` and `shell` share."""
+    options = [
+        click.option("-i", "--image", metavar="IMAGE", help="Image to run (default: [run].image, or the only one)."),
+        click.option("--name", metavar="NAME", help="A name for the run, used in place of its id."),
+        click.option("--user", metavar="WHO", help="host, root or UID:GID (default: [run].user)."),
+        click.option("-e", "--env", "env", multiple=True, metavar="NAME=VALUE", help="Set a variable."),
+        click.option("--env-pass", multiple=True, metavar="NAME", help="Hand on a variable; its value is never shown."),
+        click.option("-m", "--mount", "mounts", multiple=True, metavar="SOURCE:TARGET[:ro]", help="Bind a path."),
+        click.option("--gpus", metavar="WHICH", help="auto, all, none, a count, or ids with commas (one: '0,')."),
+        click.option("--shm", metavar="SIZE", help="Size of /dev/shm, as 16g (default: [run].shm)."),
+        click.option("--no-network", is_flag=True, help="Only the loopback interface."),
+        click.option("-w", "--workdir", metavar="DIR", help="Folder to start in."),
+        click.option("--no-project", is_flag=True, help="Do not bind the project's folder."),
+        click.option("--read-only", is_flag=True, help="No writable scratch over the image, save /tmp."),
+        click.option(
+            "-t/-T", "tty", default=None, help="Give the program a terminal, or none (default: as we have one)."
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@verb(
+    "run",
+    example="wardian run -- python train.py --lr 3e-4\nwardian run -d --name long -- python train.py\n"
+    "wardian run --image train --env SEED=1 --env-pass WANDB_API_KEY -- python train.py",
+    context_settings=PROGRAM,
+)
+@container_options
+@click.option("-d", "--detach", is_flag=True, help="Run in the background and print the run's id.")
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED)
+def command(workspace: Workspace, argv: tuple[str, ...], detach: bool, **flags: Any) -> int:  # noqa: FBT001 - click's
+    """Run a program in an image; without one, the image's own command.
+
+    Words after -- reach the program unchanged and its exit code comes back: 128 + n when signal n ended it, 125 when
+    the sandbox failed before it, 127 and 126 when the image has no such program. The project's folder is bound where
+    the image works; what the program writes there belongs to you.
+    """
+    if detach and flags["tty"]:
+        raise SpecError([Fault("-t", "a detached run has no terminal")])
+    return run(workspace, argv, flags, detach=detach)
+
+
+def run(
+    workspace: Workspace, argv: tuple[str, ...], flags: dict[str, Any], *, detach: bool = False, own_shell: bool = False
+) -> int:
+    """Plan the container that flags and words ask for, and run it; ``own_shell``: the image's own shell."""
+    chosen = choose(workspace, flags["image"])
+    wishes = _wishes(workspace, argv, flags, detach=detach)
+    if own_shell:
+        wishes = replace(wishes, argv=(runtime().shell(chosen.digest, place_of(workspace)),), entrypoint=False)
+    launch = plan(workspace, chosen, wishes, flags)
+    if detach:
+        return go_detached(workspace, launch)
+    return go(workspace, launch, streams(tty=flags["tty"]))
+
+
+def plan(workspace: Workspace, chosen: Chosen, wishes: Wishes, flags: dict[str, Any]) -> Launch:
+    """The container for one call, with the one-line notes that belong to it."""
+    table = run_table(workspace)
+    ports = free_ports(table.ports)
+    if ports:
+        said = ", ".join(f"{name} {_port(port, table.ports[name])}" for name, port in ports.items())
+        workspace.console.note(f"ports: {said}")
+    machine = Machine(caller(), str(workspace.root), ports, _gpus(workspace, flags), os.environ.get("TERM"))
+    mounts = workspace.spec.mounts if has_project(workspace) else {}
+    made = container(chosen.digest, chosen.config, table, mounts=mounts, wishes=wishes, machine=machine)
+    check_mounts(made.binds)
+    for name in made.env_pass:
+        if name not in workspace.variables:
+            workspace.console.note(f"{name} is not set: it is not handed on")
+    at = next((bind.target for bind in made.binds if wishes.project and bind.source == wishes.project), None)
+    return Launch(
+        container=made,
+        chosen=chosen,
+        env={**table.env, **wishes.env},
+        project=wishes.project,
+        at=at,
+        mounts=tuple(bind for bind in made.binds if bind.target != at),
+        user=wishes.user or table.user,
+        ports=ports,
+        name=flags["name"],
+    )
+
+
+def _wishes(workspace: Workspace, argv: tuple[str, ...], flags: dict[str, Any], *, detach: bool) -> Wishes:
+    faults = [Fault("--env-pass", f"{name!r} is no name") for name in flags["env_pass"] if not ENV_NAME.fullmatch(name)]
+    if flags["workdir"] is not None and not flags["workdir"].startswith("/"):
+        faults.append(Fault("--workdir", f"{flags['workdir']!r} is not absolute"))
+    try:
+        shm = None if flags["shm"] is None else size(flags["shm"] if not flags["shm"].isdigit() else int(flags["shm"]))
+    except ValueError as error:
+        faults.append(Fault("--shm", str(error)))
+    if faults:
+        raise SpecError(faults)
+    return Wishes(
+        argv=argv,
+        user=flags["user"],
+        env=dict(setting(text) for text in flags["env"]),
+        env_pass=flags["env_pass"],
+        mounts=tuple(mount(_from_here(text)) for text in flags["mounts"]),
+        shm=shm,
+        network=not flags["no_network"],
+        workdir=flags["workdir"],
+        project=str(workspace.root) if has_project(workspace) and not flags["no_project"] else None,
+        tty=not detach and wants_tty(tty=flags["tty"]),
+        read_only=flags["read_only"],
+    )
+
+
+def _from_here(text: str) -> str:
+    """A mount whose relative source starts at the current folder: it was typed here (the file's starts at the file)."""
+    return text if text.startswith(("/", "~")) else f"{os.getcwd()}/{text}"  # noqa: PTH109 - a string is wanted
+
+
+def _gpus(workspace: Workspace, flags: dict[str, Any]) -> tuple[str, ...]:
+    wish = flags["gpus"] or run_table(workspace).gpus
+    if wish == "none":
+        return ()
+    try:
+        known = devices(FOLDERS)
+    except WardianError as error:
+        if wish != "auto":
+            raise
+        workspace.console.note(f"no GPU: {error.message}")
+        return ()
+    chosen = choose_devices(wish, known)
+    if not chosen:
+        workspace.console.note(f"no GPU: there is no CDI specification of one in {' or '.join(FOLDERS)}")
+    return chosen
+
+
+def _port(port: int, wanted: int) -> str:
+    return str(port) if port == wanted else f"{port} ({wanted} is taken)"
