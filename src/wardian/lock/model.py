@@ -54,6 +54,7 @@ class Built(Pin):
     sha256: Sha256
     build: tuple[Tool, ...] = ()  # the whole build environment, by name
     debs: tuple[Deb, ...] = ()  # packages present only during the build
+    env: dict[str, str] = {}  # variables set only during the build
 
 
 class LockedImage(Pin):

@@ -128,6 +128,18 @@ def plan(
     return tuple(_finish(repository, draft, named[draft.variant.id], epoch) for draft in drafts.values())
 
 
+def system(bottom: Variant, entries: Sequence[LockedImage], extra: Sequence[Deb], epoch: int) -> tuple[Layer, ...]:
+    """The layers of packages alone that a chain of images, the bottom one first, stands on; ``extra`` on top of them.
+
+    Over an image without a parent they are its own layers; a source distribution is built in them.
+    """
+    stack = _Stack(_bottom(bottom, entries[0], epoch), epoch)
+    for debs in (*(entry.debs for entry in entries), tuple(extra)):
+        if debs:
+            stack.add(Apt(_apt_key(debs, stack), debs))
+    return tuple(stack.all)
+
+
 def repository_of(name: str, registry: str | None) -> str:
     """What the references of a project start with."""
     return (registry or name).rstrip("/")
@@ -205,10 +217,9 @@ def _bottom(variant: Variant, locked: LockedImage, epoch: int) -> tuple[Layer, .
         raise WardianError(f"the lock has no base for image {variant.id}", hint="type: wardian lock")
     if base.digest is not None:
         return (BaseLayers(key("base", 0, digest=base.digest), base, variant.image.platform),)
-    architecture = variant.image.platform.split("/")[1]
-    reference = base.substitute or base.reference
-    made = key("bootstrap", epoch, suite=reference, architecture=architecture, debs=_hashes(base.debs))
-    return (Bootstrap(made, reference, architecture, base.debs),)
+    platform, reference = variant.image.platform, base.substitute or base.reference
+    made = key("bootstrap", epoch, suite=reference, platform=platform, debs=_hashes(base.debs))
+    return (Bootstrap(made, reference, platform, base.debs),)
 
 
 def _hashes(debs: Sequence[Deb]) -> list[str]:

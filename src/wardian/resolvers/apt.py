@@ -52,7 +52,7 @@ class Apt:
         """
         self._look_up((*keep, *installed))
         self._prepare([deb for deb in keep if _identity(deb) not in self.known])
-        self._write("status", status or self._status(installed))
+        self._write("status", self._status(installed, status))
         self._write(
             "etc/preferences",
             "".join(f"Package: {deb.name}\nPin: version {deb.version}\nPin-Priority: 1001\n\n" for deb in keep),
@@ -129,9 +129,12 @@ class Apt:
                 return one.url + url[len(mirror) :]
         return url
 
-    def _status(self, debs: Iterable[Deb]) -> str:
-        """A dpkg status in which these packages are installed."""
-        return "\n".join(f"{self._stanza(deb).rstrip()}\nStatus: install ok installed\n" for deb in debs)
+    def _status(self, debs: Iterable[Deb], before: str = "") -> str:
+        """A dpkg status with these packages installed over what was there ``before``; the later version counts."""
+        stanzas = {_fields(stanza)[::2]: stanza.strip() for stanza in before.split("\n\n") if stanza.strip()}
+        for deb in debs:
+            stanzas[deb.name, deb.architecture] = f"{self._stanza(deb).rstrip()}\nStatus: install ok installed"
+        return "".join(f"{stanza}\n\n" for stanza in stanzas.values())
 
     def _stanza(self, deb: Deb) -> str:
         """The control fields of a package: from the lists, else from the file itself."""

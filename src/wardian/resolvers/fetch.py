@@ -19,7 +19,7 @@ import httpx
 from wardian.errors import DigestMismatch, Unavailable, WardianError
 from wardian.hosts.machine import Machine, bare, local_path
 from wardian.lock.model import Built, Deb
-from wardian.lock.pylock import filename_of
+from wardian.lock.pylock import Pinned, filename_of
 from wardian.lock.wheel import Wheel
 from wardian.registry.faults import CUT, unreachable
 from wardian.registry.transport import Transport
@@ -53,6 +53,12 @@ class File:
 def wheel_file(wheel: Wheel) -> File:
     """The file of a wheel. One that was built from a source distribution has no address."""
     return File(wheel.filename, wheel.sha256, wheel.url, wheel.size, "wheel", wheel.name, wheel.version)
+
+
+def pinned_file(one: Pinned) -> File:
+    """The file of a pin of a pylock."""
+    kind: Literal["wheel", "sdist"] = "sdist" if one.kind == "sdist" else "wheel"
+    return File(one.filename, one.sha256, one.url, one.size, kind, one.name, one.version)
 
 
 def sdist_file(built: Built) -> File:
@@ -313,18 +319,26 @@ def archive_files(files: Mapping[str, Path], wanted: Sequence[File], folder: Pat
     """Copy fetched files into an archive, by kind; how many were new. A taken name goes into a folder of its own."""
     new = 0
     for file in wanted:
-        place = folder / FOLDERS[file.kind]
-        place.mkdir(parents=True, exist_ok=True)
-        target = place / file.filename
-        if target.exists() and not _intact(target, file):
-            target = place / file.sha256[:12] / file.filename
-            target.parent.mkdir(exist_ok=True)
-        if not _intact(target, file):
-            temporary = target.with_name(f".{target.name}.part")
-            shutil.copyfile(files[file.sha256], temporary)
-            temporary.replace(target)
-            new += 1
+        if archive_path(folder, file):
+            continue
+        target = folder / FOLDERS[file.kind] / file.filename
+        if target.exists():
+            target = target.parent / file.sha256[:12] / file.filename
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.part")
+        shutil.copyfile(files[file.sha256], temporary)
+        temporary.replace(target)
+        new += 1
     return new
+
+
+def archive_path(folder: Path, file: File) -> Path | None:
+    """Where an archive has a file, whole; None when it has not."""
+    place = folder / FOLDERS[file.kind]
+    return next(
+        (path for path in (place / file.filename, place / file.sha256[:12] / file.filename) if _intact(path, file)),
+        None,
+    )
 
 
 def _intact(path: Path, file: File) -> bool:

@@ -37,6 +37,8 @@ class Wanted:
     requested: frozenset[str] = frozenset()  # normalised names that are asked for directly
     inherited: tuple[Pinned, ...] = ()  # what the image stands on has these; they stay as they are
     beneath: str = ""  # what the image stands on, for messages
+    for_build: str = ""  # the distribution that is built with these, for messages
+    preferred: tuple[Pinned, ...] = ()  # not asked for; but what of these is needed is taken as it is here
     indexes: tuple[str, ...] = ()  # before the machine's
     from_source: frozenset[str] = frozenset()  # never as the wheel of an index
 
@@ -70,7 +72,7 @@ def resolve(
     if result.code:
         raise _explained(wanted, result.stderr.decode(errors="replace"))
     text = answer.read_text(encoding="utf-8")
-    inherited = {one.name: one for one in wanted.inherited}
+    inherited = {one.name: one for one in (*wanted.preferred, *wanted.inherited)}
     requested = wanted.requested | {one.name for one in wanted.inherited if one.requested}
     try:
         found = select(
@@ -95,12 +97,14 @@ def _command(wanted: Wanted, uv: Uv, answer: Path, upgrade: frozenset[str]) -> C
     asked.write_text(
         "".join(f"{line}\n" for line in (*wanted.requirements, *map(_exactly, wanted.inherited))), encoding="utf-8"
     )
+    bounds = uv.scratch / "constraints.txt"
+    bounds.write_text("".join(f"{one.name}=={one.version}\n" for one in wanted.preferred), encoding="utf-8")
     config = uv.scratch / "uv.toml"
     config.touch(mode=0o600)
     config.write_text(configuration(wanted, uv), encoding="utf-8")
     argv = (
         *(program(), "pip", "compile", str(asked), *(str(uv.project / path) for path in wanted.files)),
-        *("--format", "pylock.toml", "--output-file", str(answer), "--generate-hashes"),
+        *("--constraints", str(bounds), "--format", "pylock.toml", "--output-file", str(answer), "--generate-hashes"),
         *("--python-version", wanted.target.python, "--python-platform", wanted.target.uv_platform),
         *("--config-file", str(config), "--cache-dir", str(uv.cache), "--no-sources"),
         *("--no-header", "--no-annotate", "--no-progress", "--quiet", "--color", "never"),
@@ -166,6 +170,10 @@ def _explained(wanted: Wanted, said: str) -> WardianError:
             f"{wanted.image}: the package index cannot be read: {reason}",
             hint="look at the network, the index and its credentials",
         )
+    if wanted.for_build:
+        table = f"[images.{wanted.image.split(',')[0].split('[')[0]}.sdists.{wanted.for_build}]"
+        hint = f"`requires` in {table} replaces the build requirements that it names itself"
+        return WardianError(f"{wanted.image}: the build requirements cannot be met: {reason}", hint=hint)
     clash = next((one for one in wanted.inherited if re.search(rf"(?<![\w.-]){re.escape(one.name)}==", reason)), None)
     if clash:
         return WardianError(

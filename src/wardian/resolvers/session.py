@@ -1,0 +1,91 @@
+"""Everything that one ``wardian lock`` works with, opened together: registries, the fetcher, uv, the sandbox."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from wardian.builders.base import Site
+from wardian.builders.sources import Locked
+from wardian.hosts.base import Host
+from wardian.hosts.machine import Machine, read_machine
+from wardian.hosts.sandbox import namespace
+from wardian.plan.keys import EPOCH
+from wardian.registry.client import open_registry
+from wardian.resolvers.fetch import Fetcher
+from wardian.resolvers.project import mirrors
+from wardian.resolvers.python import Uv
+from wardian.resolvers.sdists import Display, Sdists
+from wardian.resolvers.systems import Systems
+from wardian.resolvers.upgrade import Upgrade
+from wardian.spec.substitute import substitute
+from wardian.store.files import explained
+from wardian.store.store import Store
+
+
+@dataclass(frozen=True)
+class Session:
+    """The parts that pin and fetch."""
+
+    machine: Machine
+    systems: Systems
+    uv: Uv
+    fetcher: Fetcher
+    site: Site
+    sdists: Sdists
+
+
+@contextmanager
+def opened(
+    root: Path,
+    store: Store,
+    host: Host,
+    *,
+    environ: Mapping[str, str],
+    substitutes: Mapping[str, str],
+    indexes: tuple[str, ...],
+    display: Display,
+    upgrade: Upgrade,
+) -> Iterator[Session]:
+    """Open what resolving needs; scratch files and connections end with the block."""
+    machine = read_machine(environ)
+    sources = Locked(store, host, machine, environ, substitutes, indexes)
+    site = Site(store, host, machine, sources, cache(lambda: namespace(host)), EPOCH, root, environ)
+    with open_registry(environ, host.run, ca_bundle=machine.ca_bundle) as registry, site.temporary() as scratch:
+        fetcher = sources.fetcher
+        systems = Systems(host, store, machine, registry, fetcher, substitutes, upgrade, display)
+        uv = Uv(
+            host=host,
+            machine=machine,
+            project=root,
+            scratch=scratch,
+            cache=store.root / "cache" / "uv",
+            substitute=lambda url: substitute(substitutes, url),
+            canonical=mirrors(substitutes),
+        )
+        yield Session(machine, systems, uv, fetcher, site, Sdists(systems, uv, fetcher, site, display))
+
+
+def write_all(root: Path, texts: Mapping[str, str], gone: tuple[str, ...] = ()) -> list[str]:
+    """Write files of the project, each whole or not at all, in order; remove what is ``gone``. Says what changed."""
+    changed = [name for name, text in texts.items() if not _holds(root / name, text)]
+    with explained(root):
+        for name in changed:
+            with (root / f".{name}.part").open("w", encoding="utf-8") as file:
+                file.write(texts[name])
+                file.flush()
+                os.fsync(file.fileno())
+        for name in changed:
+            (root / f".{name}.part").replace(root / name)
+        for name in gone:
+            (root / name).unlink(missing_ok=True)
+    return changed
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
