@@ -56,9 +56,9 @@ class Console:
 
         columns = (
             SpinnerColumn(finished_text="✓"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[said]}", markup=False),
             TimeElapsedColumn(),
         )
         with Progress(*columns, console=Terminal(stderr=True), transient=False) as display:

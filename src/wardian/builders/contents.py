@@ -34,7 +34,7 @@ class Gathering:
     left_out: list[str] = field(default_factory=list)
 
     def gather(self, variants: Sequence[Variant], lock: Lock) -> dict[str, Content]:
-        """The content of each variant. Raises ``SpecError`` with every fault of ``copy``, ``LockStale`` without a pylock."""
+        """The content of each variant. Raises ``SpecError`` with all that is wrong, ``LockStale`` without a pylock."""
         faults: list[Fault] = []
         found: dict[str, Content] = {}
         for variant in variants:

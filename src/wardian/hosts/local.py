@@ -17,6 +17,14 @@ class LocalHost:
 
     def __init__(self, trace: Callable[[Command], None] | None = None) -> None:
         self._trace = trace
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._guard = threading.Lock()
+
+    def stop(self) -> None:
+        """Kill everything that threads of this process are waiting for: their commands end with 137."""
+        for child in list(self._children):
+            if child.poll() is None:
+                _kill(child)
 
     def run(self, command: Command, *, timeout: float | None = None) -> Result:
         """Run to the end and keep the output."""
@@ -68,7 +76,7 @@ class LocalHost:
             self._trace(command)
         stdin = subprocess.DEVNULL if command.stdin is None else subprocess.PIPE
         try:
-            return subprocess.Popen(
+            child = subprocess.Popen(
                 command.argv,
                 stdin=stdin,
                 stdout=stdout,
@@ -80,6 +88,9 @@ class LocalHost:
         except FileNotFoundError as error:
             missing = error.filename or command.argv[0]
             raise Unavailable(f"{missing} is not on this machine", hint="type: wardian doctor") from error
+        with self._guard:
+            self._children = [*(one for one in self._children if one.returncode is None), child]
+        return child
 
 
 def _feed(pipe: BinaryIO, content: bytes) -> None:

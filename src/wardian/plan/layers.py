@@ -22,18 +22,8 @@ class Bootstrap:
 
     key: str
     reference: str  # "bootstrap:debian:bookworm"
-    architecture: str  # as Debian calls it: "amd64"
+    platform: str  # "linux/amd64"
     debs: tuple[Deb, ...]
-
-    @property
-    def suite(self) -> str:
-        """The release's code name, "bookworm"."""
-        return self.reference.rpartition(":")[2]
-
-    @property
-    def distribution(self) -> str:
-        """Whose packages they are, "debian"."""
-        return self.reference.split(":")[1]
 
 
 @dataclass(frozen=True, slots=True)

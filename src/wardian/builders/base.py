@@ -1,0 +1,111 @@
+"""What a builder is given, and what it gives back."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from wardian.errors import WardianError
+from wardian.hosts.base import Host
+from wardian.hosts.machine import Machine
+from wardian.hosts.sandbox import Namespace
+from wardian.lock.model import Base
+from wardian.lock.wheel import Wheel
+from wardian.oci.layer import LayerBlob
+from wardian.oci.model import Descriptor
+from wardian.plan.layers import Layer, title
+from wardian.store.store import LayerRecord, Store
+
+L_contra = TypeVar("L_contra", contravariant=True)
+
+
+SUBIDS = (  # what a user with a single id can do
+    "type: sudo apt-get install uidmap && sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
+)
+
+
+class Stopped(WardianError):
+    """Another part of the build failed, or was interrupted: this one ends without a word of its own."""
+
+
+class Sources(Protocol):
+    """Where locked files come from; each call returns once they are in the store, verified."""
+
+    def debs(self, debs: Sequence[Any], say: Callable[[str], None]) -> tuple[Path, ...]:
+        """Debian packages, in the order given, under the names dpkg gives them."""
+        ...
+
+    def wheels(self, wheels: Sequence[Wheel], say: Callable[[str], None]) -> tuple[Path, ...]:
+        """Wheels, in the order given, under their own names."""
+        ...
+
+    def base(self, base: Base, platform: str) -> Descriptor:
+        """A base image's manifest."""
+        ...
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where layers are made: the store, the host, what the machine is set to, where locked files come from."""
+
+    store: Store
+    host: Host
+    machine: Machine
+    sources: Sources
+    namespace: Callable[[], Namespace]  # asked by the first step that needs one
+    epoch: int
+    root: Path  # the project
+    environ: Mapping[str, str] = field(default_factory=dict)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """Raise ``Stopped`` once the build is to end."""
+        if self.stopping.is_set():
+            raise Stopped("the build was stopped")
+
+    def write(self, layer: Layer, fill: Callable[["Guarded"], LayerBlob], packages: Sequence[str] = ()) -> LayerRecord:
+        """Make one blob: ``fill`` writes it; nothing is left of it when it fails."""
+        with self.store.writer() as out:
+            blob = fill(Guarded(out, self))
+            out.commit(blob.digest)
+        return LayerRecord(
+            blob.digest, blob.diff_id, blob.size, blob.unpacked_size, title(layer), tuple(sorted(packages))
+        )
+
+    def temporary(self) -> AbstractContextManager[Path]:
+        """A folder of the store's file system that is removed at the end, whoever owns what is in it."""
+        from wardian.builders.scratch import scratch
+
+        return scratch(self.store, self.host, self.namespace)
+
+
+class Guarded:
+    """A sink that ends a layer when the build is stopped."""
+
+    def __init__(self, out: Any, site: Site) -> None:
+        self._out = out
+        self._site = site
+
+    def write(self, data: bytes) -> int:
+        """Pass bytes on."""
+        self._site.check()
+        return int(self._out.write(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Beneath:
+    """What a system step stands on: layers from the bottom up, and the environment of the base image's config."""
+
+    layers: tuple[LayerRecord, ...]
+    env: Mapping[str, str]
+    image: str  # for messages
+
+
+class Builder(Protocol[L_contra]):
+    """One kind of layer: plan → blob. It says what it is doing, a line at a time."""
+
+    def __call__(self, layer: L_contra, beneath: Beneath, site: Site, say: Callable[[str], None]) -> LayerRecord:
+        """Make the layer."""
+        ...

@@ -1,0 +1,235 @@
+"""Which layers are missing, in which order they can be made, and making them: in parallel, each key once.
+
+Layers of all images go into one pool. A layer that executes something waits for what lies beneath it, any other starts
+at once. A key is guarded by a lock in the store, so two processes never make the same layer side by side.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol, cast
+
+from wardian.builders import assembler, bootstrap, system
+from wardian.builders.base import Beneath, Builder, Site, Stopped
+from wardian.builders.image import Made, base_config, environment_of, finished, write
+from wardian.errors import WardianError
+from wardian.plan.bins import ALL_LAYERS
+from wardian.plan.images import ImagePlan
+from wardian.plan.layers import (
+    Apt,
+    BaseLayers,
+    Bootstrap,
+    Environment,
+    Files,
+    Layer,
+    ProjectCode,
+    RunStep,
+    Wheels,
+    title,
+)
+from wardian.store.store import LayerRecord
+
+BUILDERS: Mapping[type[Layer], Builder[Layer]] = cast(
+    "Mapping[type[Layer], Builder[Layer]]",
+    {
+        Bootstrap: bootstrap.bootstrap,
+        Apt: system.apt,
+        RunStep: system.run,
+        Environment: assembler.environment,
+        Wheels: assembler.wheels,
+        Files: assembler.files,
+        ProjectCode: assembler.code,
+    },
+)
+STANDING = (Apt, RunStep)  # layers that are made on top of the ones beneath
+
+
+class Said(Protocol):
+    """One line of a progress display."""
+
+    def say(self, text: str) -> None:
+        """Replace the words beside it."""
+        ...
+
+
+class Display(Protocol):
+    """What ``Console.progress`` yields."""
+
+    def task(self, title: str, total: float | None = None) -> AbstractContextManager[Said]:
+        """Show one piece of work."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One image after a build."""
+
+    plan: ImagePlan
+    image: Made
+    new: tuple[LayerRecord, ...]  # made by this build
+    reused: int  # layers that were there
+    seconds: float  # from the start of the build until the image was there
+
+
+@dataclass
+class _Work:
+    """A layer to make, for every image that has it."""
+
+    layer: Layer
+    image: ImagePlan  # the first image that has it: names it in messages and gives what lies beneath
+    needs: set[str]
+    fresh: bool  # make it even when the store has it
+
+
+@dataclass
+class Graph:
+    """One build of some images. ``plans`` come with the ones they stand on, parents first."""
+
+    plans: Sequence[ImagePlan]
+    site: Site
+    jobs: int
+    fresh: frozenset[str] = frozenset()  # ids of images whose own layers are made again
+    records: dict[str, tuple[LayerRecord, ...]] = field(default_factory=dict)  # layer key → what it became
+    made: dict[str, LayerRecord] = field(default_factory=dict)  # by this build
+    done: set[str] = field(default_factory=set)  # ids of images that need nothing
+
+    def missing(self) -> dict[str, _Work]:
+        """The layers that must be made, by key; notes the ones that are there."""
+        work: dict[str, _Work] = {}
+        for plan in self.plans:
+            if plan.id in self.done:
+                continue
+            inherited = self._inherited(plan)
+            for at, layer in enumerate(plan.layers):
+                if layer.key in work or layer.key in self.records:
+                    continue
+                fresh = plan.id in self.fresh and at >= inherited and not isinstance(layer, BaseLayers)
+                known = None if fresh else self._known(layer)
+                if known:
+                    self.records[layer.key] = known
+                    continue
+                needs = {below.key for below in plan.layers[:at]} if isinstance(layer, STANDING) else set()
+                work[layer.key] = _Work(layer, plan, needs, fresh)
+        return work
+
+    def run(self, display: Display) -> Iterator[Outcome]:
+        """Make what is missing; each image comes as soon as it is whole. The first failure stops the rest."""
+        start = monotonic()
+        for plan in self.plans:
+            if plan.id not in self.fresh and (image := finished(self.site, plan)):
+                self.done.add(plan.id)
+                yield Outcome(plan, image, (), image.layers, monotonic() - start)
+        waiting = [plan for plan in self.plans if plan.id not in self.done]
+        if not waiting:
+            return
+        work = self.missing()
+        with ThreadPoolExecutor(self.jobs, thread_name_prefix="layer") as pool:
+            try:
+                for _ in self._completed(work, pool, display):
+                    for plan in [plan for plan in waiting if all(layer.key in self.records for layer in plan.layers)]:
+                        waiting.remove(plan)
+                        yield self._finish(plan, start)
+            except BaseException:
+                self.site.stopping.set()
+                stop = getattr(self.site.host, "stop", None)
+                if stop:
+                    stop()
+                raise
+
+    def _completed(self, work: dict[str, _Work], pool: ThreadPoolExecutor, display: Display) -> Iterator[None]:
+        """Run all work in the order it becomes possible; yields at the start and after each piece."""
+        waiting = dict(sorted(work.items(), key=lambda item: _weight(item[1].layer)))
+        running: dict[Future[tuple[LayerRecord, ...]], str] = {}
+        yield None
+        while waiting or running:
+            for key in [key for key, one in waiting.items() if one.needs <= self.records.keys()]:
+                running[pool.submit(self._make, waiting.pop(key), display)] = key
+            if not running:
+                raise AssertionError(f"layers wait for each other: {list(waiting)}")
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=lambda one: isinstance(one.exception(), Stopped)):
+                self.records[running.pop(future)] = future.result()
+            yield None
+
+    def _make(self, work: _Work, display: Display) -> tuple[LayerRecord, ...]:
+        layer, site = work.layer, self.site
+        site.check()
+        if isinstance(layer, BaseLayers):
+            return self._base(layer)
+        with site.store.lock(f"layer-{layer.key}"):
+            if not work.fresh and (known := site.store.layer(layer.key)):
+                return (known,)
+            with display.task(f"{work.image.id}: {title(layer)}") as task, _named(work):
+                record = BUILDERS[type(layer)](layer, self._beneath(work), site, task.say)
+                site.store.remember(layer.key, record)
+                task.say(_described(record))
+        self.made[layer.key] = record
+        return (record,)
+
+    def _beneath(self, work: _Work) -> Beneath:
+        plan = work.image
+        if not isinstance(work.layer, STANDING):
+            return Beneath((), {}, plan.id)
+        at = next(at for at, layer in enumerate(plan.layers) if layer.key == work.layer.key)
+        records = [record for layer in plan.layers[:at] for record in self.records[layer.key]]
+        return Beneath(tuple(records), environment_of(base_config(self.site.store, plan)), plan.id)
+
+    def _base(self, layer: BaseLayers) -> tuple[LayerRecord, ...]:
+        store = self.site.store
+        found = self.site.sources.base(layer.base, layer.platform)
+        image, diff_ids = store.manifest(found.digest), store.diff_ids(found.digest)
+        return tuple(
+            LayerRecord(blob.digest, diff_id, blob.size, 0, title(layer))
+            for blob, diff_id in zip(image.layers, diff_ids, strict=True)
+        )
+
+    def _known(self, layer: Layer) -> tuple[LayerRecord, ...] | None:
+        if isinstance(layer, BaseLayers):
+            return None
+        found = self.site.store.layer(layer.key)
+        return (found,) if found else None
+
+    def _inherited(self, plan: ImagePlan) -> int:
+        parent = next((other for other in self.plans if other.id == plan.parent), None)
+        return len(parent.layers) if parent else 0
+
+    def _finish(self, plan: ImagePlan, start: float) -> Outcome:
+        records = [record for layer in plan.layers for record in self.records[layer.key]]
+        if len(records) > ALL_LAYERS:
+            raise WardianError(
+                f"image {plan.id} would have {len(records)} layers, {len(self.records[plan.layers[0].key])} of them "
+                f"of its base; engines take at most {ALL_LAYERS}",
+                hint="use a base with fewer layers",
+            )
+        new = tuple(self.made[layer.key] for layer in plan.layers if layer.key in self.made)
+        return Outcome(plan, write(self.site, plan, records), new, len(records) - len(new), monotonic() - start)
+
+
+def _weight(layer: Layer) -> tuple[int, int]:
+    """Slow layers first, so that the others fill the gaps."""
+    order: Sequence[type[Layer]] = (BaseLayers, Bootstrap, Apt, RunStep, ProjectCode, Wheels, Environment, Files)
+    size = sum(wheel.size or 1 << 24 for wheel in layer.wheels) if isinstance(layer, Wheels) else 0
+    return order.index(type(layer)), -size
+
+
+def _described(record: LayerRecord) -> str:
+    return f"{record.size / 1e6:.1f} MB"
+
+
+class _named:  # noqa: N801 - used as a context manager
+    """Puts image and layer before a failure that does not name them."""
+
+    def __init__(self, work: _Work) -> None:
+        self._work = work
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, WardianError) and not isinstance(error, Stopped):
+            name = self._work.image.id
+            if name not in error.message:
+                error.message = f"image {name}, {title(self._work.layer)}: {error.message}"
+                error.args = (error.message,)

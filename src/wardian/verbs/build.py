@@ -1,0 +1,188 @@
+"""`wardian build`: the lock → images in the store."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wardian.console import human_size
+from wardian.errors import SpecError
+from wardian.verbs import verb
+from wardian.workspace import Workspace
+
+if TYPE_CHECKING:
+    from wardian.builders.base import Site
+    from wardian.builders.graph import Graph, Outcome
+    from wardian.hosts.machine import Machine
+    from wardian.plan.images import ImagePlan
+    from wardian.spec.matrix import Variant
+
+
+@verb("build", example="wardian build\nwardian build train --no-cache\nwardian build --dry-run")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.option("--no-cache", is_flag=True, help="Make the layers of the named images again, whatever the store has.")
+@click.option(
+    "--from", "archive", metavar="DIR", help="Take every file from an archive of `lock --archive`; no network."
+)
+@click.option("--tag", "tags", multiple=True, metavar="REF", help="Insist that one of the images gets this reference.")
+@click.option("--dry-run", is_flag=True, help="Say what would be made, and make nothing.")
+@click.option(
+    "--jobs", type=click.IntRange(1), metavar="N", help="Layers made side by side (default: one per processor)."
+)
+def command(
+    workspace: Workspace,
+    images: tuple[str, ...],
+    *,
+    no_cache: bool,
+    archive: str | None,
+    tags: tuple[str, ...],
+    dry_run: bool,
+    jobs: int | None,
+) -> None:
+    """Build images, and what they stand on, from the lock.
+
+    Nothing is resolved: a stale lock is an error. Layers that the store has are not made again.
+    """
+    from wardian.builders.graph import Graph
+    from wardian.hosts.machine import read_machine
+    from wardian.resolvers.inputs import require_fresh
+    from wardian.spec.matrix import closure, select
+
+    if archive and not Path(archive).is_dir():
+        raise SpecError(f"--from {archive}: there is no such folder", hint="wardian lock --archive DIR makes one")
+    chosen = select(workspace.images, images)
+    wanted = closure(workspace.images, chosen)
+    require_fresh(workspace.root, workspace.lock, workspace.images, workspace.spec.substitutes)
+    machine = read_machine(workspace.environ)
+    plans = planned(workspace, wanted, machine)
+    _insist(plans, tags)
+    site = _site(workspace, machine, Path(archive).absolute() if archive else None, wanted)
+    fresh = frozenset(variant.id for variant in chosen) if no_cache else frozenset[str]()
+    graph = Graph(plans, site, jobs or os.cpu_count() or 2, fresh)
+    if dry_run:
+        _show(workspace, graph)
+        return
+    _run(workspace, graph)
+
+
+def planned(workspace: Workspace, wanted: "Sequence[Variant]", machine: "Machine") -> "tuple[ImagePlan, ...]":
+    """The plans of variants, which come with the ones they stand on."""
+    from wardian.builders.contents import Gathering
+    from wardian.plan.images import plan, repository_of
+
+    gathering = Gathering(workspace.root, workspace.host, machine)
+    contents = gathering.gather(wanted, workspace.lock)
+    if gathering.left_out:
+        from wardian.builders.ignore import listed
+
+        workspace.console.note(f"left out of every image: {listed(gathering.left_out)}")
+    project = workspace.spec.project
+    repository = repository_of(project.name, project.registry)
+    return plan(repository, wanted, workspace.lock, contents, epoch=_epoch(workspace))
+
+
+def _epoch(workspace: Workspace) -> int:
+    """The time of every file.
+
+    Source: https://reproducible-builds.org/specs/source-date-epoch/
+    """
+    from wardian.plan.keys import EPOCH
+
+    said = workspace.environ.get("SOURCE_DATE_EPOCH")
+    if said is None or said == "":
+        return EPOCH
+    if not said.isdigit():
+        raise SpecError(f"SOURCE_DATE_EPOCH={said!r} is not a number of seconds")
+    return int(said)
+
+
+def _insist(plans: "Sequence[ImagePlan]", tags: Sequence[str]) -> None:
+    """A reference is derived from the lock, never typed: one that no image gets is an error."""
+    from wardian.oci.reference import canonical_name
+
+    derived = [reference for plan in plans for reference in plan.references]
+    known = {canonical_name(reference) for reference in derived}
+    for tag in tags:
+        if canonical_name(tag) not in known and not any(reference.endswith(f":{tag}") for reference in derived):
+            raise SpecError(
+                f"--tag {tag}: no image of this build has that name",
+                hint=f"names come from the lock: {', '.join(derived[:6])}",
+            )
+
+
+def _site(workspace: Workspace, machine: "Machine", archive: Path | None, wanted: "Sequence[Variant]") -> "Site":
+    from functools import cache
+
+    from wardian.builders.base import Site
+    from wardian.builders.sources import Locked
+    from wardian.hosts.sandbox import namespace
+
+    indexes = tuple(dict.fromkeys(index for variant in wanted for index in variant.image.index))
+    sources = Locked(
+        workspace.store,
+        workspace.host,
+        machine,
+        workspace.environ,
+        workspace.spec.substitutes,
+        indexes,
+        archive,
+    )
+    return Site(
+        store=workspace.store,
+        host=workspace.host,
+        machine=machine,
+        sources=sources,
+        namespace=cache(lambda: namespace(workspace.host)),
+        epoch=_epoch(workspace),
+        root=workspace.root,
+        stopping=sources.stopping,
+    )
+
+
+def _run(workspace: Workspace, graph: "Graph") -> None:
+    outcomes: list[Outcome] = []
+    with workspace.console.progress() as display:
+        outcomes.extend(graph.run(display))
+    order = [plan.id for plan in graph.plans]
+    outcomes.sort(key=lambda outcome: order.index(outcome.plan.id))
+    data = {
+        outcome.plan.id: {
+            "tags": list(outcome.plan.references),
+            "digest": outcome.image.digest,
+            "size": outcome.image.size,
+            "layers": {"new": [record.digest for record in outcome.new], "reused": outcome.reused},
+            "seconds": round(outcome.seconds, 3),
+        }
+        for outcome in outcomes
+    }
+    workspace.console.answer("\n".join(_line(outcome) for outcome in outcomes), data)
+
+
+def _line(outcome: "Outcome") -> str:
+    names = " ".join(outcome.plan.references)
+    if not outcome.new:
+        work = f"all {outcome.reused} layers were there"
+    else:
+        size = human_size(sum(record.size for record in outcome.new))
+        work = f"{len(outcome.new)} layers new ({size}), {outcome.reused} reused"
+    return f"{names}\n  {outcome.image.digest}  {human_size(outcome.image.size)}, {work}, {outcome.seconds:.1f} s"
+
+
+def _show(workspace: Workspace, graph: "Graph") -> None:
+    """Print what a build would do."""
+    from wardian.plan.layers import title
+
+    missing = graph.missing()
+    lines: list[str] = []
+    data: dict[str, Any] = {}
+    for plan in graph.plans:
+        lines.append(f"{plan.id}: {' '.join(plan.references)}")
+        layers = []
+        for layer in plan.layers:
+            known = layer.key not in missing
+            layers.append({"title": title(layer), "key": layer.key, "known": known})
+            lines.append(f"  {'known' if known else 'make '}  {title(layer)}")
+        data[plan.id] = {"tags": list(plan.references), "layers": layers}
+    workspace.console.answer("\n".join(lines), data)
