@@ -89,7 +89,7 @@ def plan(workspace: Workspace, chosen: Chosen, wishes: Wishes, flags: dict[str, 
     if ports:
         said = ", ".join(f"{name} {_port(port, table.ports[name])}" for name, port in ports.items())
         workspace.console.note(f"ports: {said}")
-    machine = Machine(caller(), str(workspace.root), ports, _gpus(workspace, flags), os.environ.get("TERM"))
+    machine = Machine(caller(), str(workspace.root), ports, gpus(workspace, flags["gpus"]), os.environ.get("TERM"))
     mounts = workspace.spec.mounts if has_project(workspace) else {}
     made = container(chosen.digest, chosen.config, table, mounts=mounts, wishes=wishes, machine=machine)
     check_mounts(made.binds)
@@ -140,8 +140,9 @@ def _from_here(text: str) -> str:
     return text if text.startswith(("/", "~")) else f"{os.getcwd()}/{text}"  # noqa: PTH109 - a string is wanted
 
 
-def _gpus(workspace: Workspace, flags: dict[str, Any]) -> tuple[str, ...]:
-    wish = flags["gpus"] or run_table(workspace).gpus
+def gpus(workspace: Workspace, wish: str | None) -> tuple[str, ...]:
+    """The GPUs that a call gets; one line says so when ``auto`` finds none. None: as ``[run]`` has it."""
+    wish = wish or run_table(workspace).gpus
     if wish == "none":
         return ()
     try:
