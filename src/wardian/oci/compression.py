@@ -11,6 +11,7 @@ from wardian.oci.inflater import damage
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 CHUNK = 1 << 20
+_ZSTD_STEP = 1 << 12  # a step may become 32768 times as much
 
 
 def uncompressed(file: BinaryIO) -> BinaryIO:
@@ -39,21 +40,37 @@ def _damage() -> tuple[type[Exception], ...]:
 
 
 class _Zstd:
-    """The content of a zstd file of any number of frames."""
+    """The content of a zstd file of any number of frames. ``zstandard``'s own reader takes a cut for the end."""
 
     def __init__(self, file: BinaryIO) -> None:
         import zstandard
 
-        self._error = zstandard.ZstdError
-        decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-        self._reader = decompressor.stream_reader(file, read_across_frames=True)
+        self._damage = zstandard.ZstdError
+        self._context = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+        self._file = file
+        self._frame = self._context.decompressobj()
+        self._inside = False
+        self._left = b""
+        self._content = memoryview(b"")
 
     def read(self, count: int = -1) -> bytes:
-        """Read as a file does; damage is an ``EOFError``, as it is for gzip."""
-        try:
-            return self._reader.read(count)
-        except self._error as error:
-            raise EOFError(str(error)) from error
+        """At most ``count`` bytes, none at the end. Damage is an ``EOFError``, as it is for gzip."""
+        while not self._content:
+            piece = self._left or self._file.read(_ZSTD_STEP)
+            if not piece:
+                if self._inside:
+                    raise EOFError("it ends too early")
+                return b""
+            try:
+                self._content = memoryview(self._frame.decompress(piece))
+            except self._damage as error:
+                raise EOFError(str(error)) from error
+            self._inside, self._left = not self._frame.eof, b""
+            if self._frame.eof:
+                self._left, self._frame = self._frame.unused_data, self._context.decompressobj()
+        taken = self._content[:count] if count >= 0 else self._content
+        self._content = self._content[len(taken) :]
+        return bytes(taken)
 
 
 def _gunzip(file: BinaryIO) -> BinaryIO:

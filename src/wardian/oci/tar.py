@@ -78,7 +78,7 @@ def complete(entries: Iterable[Entry]) -> list[Entry]:
     """The entries sorted by path, with a plain folder (0755, root) for every parent that is not among them."""
     known = {entry.path: entry for entry in entries}
     mtime = max((entry.mtime for entry in known.values()), default=MTIME)
-    for folder in directories(known):
+    for folder in directories(list(known)):
         known.setdefault(folder, Entry(folder, "dir", 0o755, mtime=mtime))
     return [known[path] for path in sorted(known)]
 

@@ -326,7 +326,7 @@ class _Writer:
 
 
 def fingerprint(tree: Path) -> str:
-    """A digest of everything that changes when somebody touches a file of a tree; contents are not read."""
+    """A digest of what changes when somebody edits a file of a tree; contents are not read."""
     digest = hashlib.sha256()
     waiting = [str(tree)]
     while waiting:
@@ -336,7 +336,7 @@ def fingerprint(tree: Path) -> str:
         for entry in inside:
             seen = entry.stat(follow_symlinks=False)
             size = 0 if stat.S_ISDIR(seen.st_mode) else seen.st_size
-            said = (seen.st_mode, seen.st_uid, seen.st_gid, size, seen.st_mtime_ns, seen.st_ctime_ns)
+            said = (seen.st_mode, seen.st_uid, seen.st_gid, size, seen.st_mtime_ns)
             digest.update(os.fsencode(entry.path[len(str(tree)) :]) + f"\0{said}\n".encode())
             if stat.S_ISDIR(seen.st_mode):
                 waiting.append(entry.path)
