@@ -11,7 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("wardian", deadline=None)  # a loaded machine is no failure
+hypothesis.settings.load_profile("wardian")
 
 REQUIRED = os.environ.get("WARDIAN_REQUIRE_ENGINES") == "1"
 PIP_CONFIG = (

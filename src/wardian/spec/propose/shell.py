@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 
 # A line with one of these at its top level is kept whole: taking a part out could change what the rest means.
 CONTROL = re.compile(r"(?:^|[\s;&|(])(?:if|for|while|until|case|function|[{(])(?=\s|$)|\||(?<!&)&(?!&)|`|\$\(|^\s*\(")
-STATEFUL = frozenset({"cd", "export", "source", ".", "eval", "exec", "alias", "umask", "trap", "read", "pushd", "popd"})
+STATEFUL = frozenset({"cd", "export", "source", ".", "eval", "exec", "alias", "umask", "trap", "pushd", "popd"})
 PIP = (("pip",), ("pip3",), ("python", "-m", "pip"), ("python3", "-m", "pip"), ("uv", "pip"))
-WITH_VALUE = {
-    "-c", "--constraint", "-f", "--find-links", "--prefix", "-t", "--target", "--timeout", "--retries", "--trusted-host",
-    "--python", "-p", "--extra", "--group", "--platform", "--only-binary", "--no-binary", "--cache-dir", "--root",
-    "--default-timeout", "--progress-bar", "--proxy", "--cert", "--src", "--log", "--index-strategy", "--prerelease",
-}  # fmt: skip
+WITH_VALUE = frozenset(
+    """
+    --cache-dir --cert --constraint --default-timeout --extra --find-links --group --index-strategy --log
+    --no-binary --only-binary --platform --prefix --prerelease --progress-bar --proxy --python --retries
+    --root --src --target --timeout --trusted-host -c -f -p -t
+    """.split()
+)  # of pip and uv
 INDEX = {"-i", "--index-url", "--extra-index-url", "--index", "--default-index"}
 
 
