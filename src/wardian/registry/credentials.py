@@ -156,7 +156,7 @@ def _from_entry(entry: Mapping[str, Any], path: Path) -> Credential | None:
     username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
     if encoded := entry.get("auth"):
         try:
-            text = base64.b64decode(str(encoded), validate=False).decode()
+            text = base64.b64decode(str(encoded).strip(), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError) as error:
             raise WardianError(f"an `auth` entry of {path} is not base64", hint="type: docker login again") from error
         username, _, password = text.rstrip("\0").partition(":")

@@ -117,23 +117,19 @@ class Contents:
         held = self.entries.get(member.path)
         if held and (held.member.kind == "folder") != (member.kind == "folder"):
             self.remove(member.path)
-        self._make_parents(member.path, layer)
+        self._link(member.path, layer)
         self.entries[member.path] = placed
 
-    def _make_parents(self, path: str, layer: int) -> None:
-        while path:
-            folder, _, name = path.rpartition("/")
-            names = self._children.setdefault(folder, set())
-            if name in names:
-                return
-            names.add(name)
-            held = self.entries.get(folder)
-            if folder and (held is None or held.member.kind != "folder"):
-                if held:
-                    self.remove(folder)
-                    self._children[folder] = {name}
-                self.entries[folder] = Placed(Member(folder, "folder", -1), layer)
-            path = folder
+    def _link(self, path: str, layer: int) -> None:
+        """Note a name in its folder; a folder that is missing is made, with all above it."""
+        folder, _, name = path.rpartition("/")
+        held = self.entries.get(folder)
+        if folder and (held is None or held.member.kind != "folder"):
+            if held:
+                self.remove(folder)
+            self._link(folder, layer)
+            self.entries[folder] = Placed(Member(folder, "folder", -1), layer)
+        self._children.setdefault(folder, set()).add(name)
 
 
 def contents(store: Store, manifest: str) -> Contents:

@@ -1,0 +1,64 @@
+"""WWW-Authenticate as servers write it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wardian.registry.auth import Challenge, challenges
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        (['Basic realm="registry"'], [("basic", {"realm": "registry"})]),
+        (["basic realm=plain"], [("basic", {"realm": "plain"})]),
+        (
+            [
+                'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push"'
+            ],
+            [
+                (
+                    "bearer",
+                    {
+                        "realm": "https://auth.docker.io/token",
+                        "service": "registry.docker.io",
+                        "scope": "repository:a/b:pull,push",
+                    },
+                )
+            ],
+        ),
+        (['BEARER Realm = "r" , Service = s'], [("bearer", {"realm": "r", "service": "s"})]),
+        (['Bearer realm="a", Basic realm="b"'], [("bearer", {"realm": "a"}), ("basic", {"realm": "b"})]),
+        (['Negotiate, Basic realm="b"'], [("negotiate", {}), ("basic", {"realm": "b"})]),
+        (["Negotiate"], [("negotiate", {})]),
+        (['Bearer realm="a"', 'Basic realm="b"'], [("bearer", {"realm": "a"}), ("basic", {"realm": "b"})]),
+        ([r'Basic realm="a \"quoted\" one"'], [("basic", {"realm": 'a "quoted" one'})]),
+        (['Bearer realm="",error="invalid_token"'], [("bearer", {"realm": "", "error": "invalid_token"})]),
+        ([""], []),
+        ([], []),
+        (['realm="without a scheme"'], []),
+    ],
+)
+def test_challenges_are_read(headers: list[str], found: list[tuple[str, dict[str, str]]]) -> None:
+    assert challenges(headers) == [Challenge(*one) for one in found]
+
+
+@given(st.text(max_size=200))
+def test_no_header_breaks_it(header: str) -> None:
+    for found in challenges([header]):
+        assert found.scheme == found.scheme.lower()
+
+
+token = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=8)
+
+
+@given(st.lists(st.tuples(token, st.dictionaries(token, st.text(max_size=20), min_size=1)), min_size=1, max_size=3))
+def test_what_is_written_is_read(wanted: list[tuple[str, dict[str, str]]]) -> None:
+    def quoted(value: str) -> str:
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    header = ", ".join(
+        f"{scheme} " + ",".join(f"{name}={quoted(value)}" for name, value in parameters.items())
+        for scheme, parameters in wanted
+    )
+    assert challenges([header]) == [Challenge(*one) for one in wanted]
