@@ -63,7 +63,7 @@ def _document(source: Source) -> Said:
         data = tomllib.loads(document)
     except tomllib.TOMLDecodeError as error:
         place = POSITION.search(str(error))
-        line = int(place[1]) if place else document.count("\n") + 1
+        line = int(place[1]) if place else document.rstrip().count("\n") + 1
         message = POSITION.sub("", str(error)).replace("(at end of document)", "at the end of the file").strip()
         column = f" in column {place[2]}" if place else ""
         fault = Fault("", f"not valid TOML{column}: {message[:1].lower()}{message[1:]}", source.name, line)

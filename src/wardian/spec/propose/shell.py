@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 CONTROL = re.compile(r"(?:^|[\s;&|(])(?:if|for|while|until|case|function|[{(])(?=\s|$)|\||(?<!&)&(?!&)|`|\$\(|^\s*\(")
 STATEFUL = frozenset({"cd", "export", "source", ".", "eval", "exec", "alias", "umask", "trap", "pushd", "popd"})
 PIP = (("pip",), ("pip3",), ("python", "-m", "pip"), ("python3", "-m", "pip"), ("uv", "pip"))
-WITH_VALUE = frozenset(
+WITH_VALUE = frozenset(  # options of pip and uv
     """
     --cache-dir --cert --constraint --default-timeout --extra --find-links --group --index-strategy --log
     --no-binary --only-binary --platform --prefix --prerelease --progress-bar --proxy --python --retries
     --root --src --target --timeout --trusted-host -c -f -p -t
-    """.split()
-)  # of pip and uv
+    """.split()  # noqa: SIM905 - quoted words would be harder to read
+)
 INDEX = {"-i", "--index-url", "--extra-index-url", "--index", "--default-index"}
 
 
