@@ -1,6 +1,7 @@
 """Wheels for tests, honest and otherwise, made byte by byte."""
 
 import base64
+import csv
 import hashlib
 import io
 import struct
@@ -22,8 +23,11 @@ def hashed(content: bytes) -> str:
 
 def record(files: Mapping[str, bytes], own: str) -> bytes:
     """A RECORD of files."""
-    rows = [f"{path},{hashed(content)},{len(content)}" for path, content in files.items()]
-    return ("\n".join([*rows, f"{own},,"]) + "\n").encode()
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(
+        [*((path, hashed(content), len(content)) for path, content in files.items()), (own, "", "")]
+    )
+    return out.getvalue().encode()
 
 
 def wheel_files(name: str, version: str, files: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -261,7 +261,7 @@ def _locate(file: BinaryIO, member: Member, wheel: str) -> Member:
 
 def _refuse_overlaps(members: list[Member], directory: int, wheel: str) -> None:
     """Refuse members, in order of offset, that share bytes: a small file could claim to hold terabytes."""
-    limits = [member.offset for member in members[1:]] + [directory]
-    for member, limit in zip(members, limits, strict=True):
+    starts = [member.offset for member in members] + [directory]
+    for member, limit in zip(members, starts[1:], strict=True):
         if member.data + member.compressed > limit:
             raise WheelRefused(wheel, "overlaps what follows it", member.name)
