@@ -109,6 +109,8 @@ class Workspace:
         """The image in the store that is meant by a reference, a digest, or the name of an image of this project."""
         from wardian.store.find import find
 
+        if "[" in name and (built := self._built(name)):
+            return built
         try:
             repository = self.repository
         except SpecError as error:
@@ -117,6 +119,19 @@ class Workspace:
             except WardianError:
                 raise error from None
         return find(self.store, name, repository)
+
+    def _built(self, variant: str) -> "Tagged | None":
+        """The image that was built from the lock's entry for a variant."""
+        from wardian.plan.labels import OURS, lock_digest
+        from wardian.spec.matrix import select
+
+        (chosen,) = select(self.images, [variant])
+        locked = self.lock.images.get(chosen.id)
+        for tagged in self.store.references() if locked else ():
+            labels = self.store.config(tagged.descriptor.digest).get("config", {}).get("Labels") or {}
+            if locked and labels.get(f"{OURS}lock") == lock_digest(locked):
+                return tagged
+        return None
 
     def _sources(self) -> "list[Source]":
         """Where values come from, the weakest first."""

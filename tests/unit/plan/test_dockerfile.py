@@ -55,9 +55,8 @@ def rendered(*stages: Stage, beside: str = "") -> Rendered:
 
 def parse(text: str) -> list[tuple[str, str]]:
     """The instructions, as docker's parser splits them. Source: Dockerfile reference, «Format», «Escape»."""
-    joined = re.sub(
-        r"\\\n", "", "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")) + "\n"
-    )
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r" *\\\n *", " ", "\n".join(lines) + "\n")
     found = []
     for line in joined.splitlines():
         if line.strip():
@@ -73,7 +72,6 @@ def test_a_base_is_named_by_its_digest() -> None:
     other = Base(reference="python:3.11", substitute="http://mirror:5000/python:3.11", digest=DIGEST)
     found = rendered(stage(locked={"base": other}))
     assert parse(found.text) == [("FROM", f"mirror:5000/python:3.11@{DIGEST} AS train")]
-    assert "# - mirror:5000/python:3.11" not in found.text
     assert "stands in for python:3.11" in found.text
     arm = rendered(stage(image={"platform": "linux/arm64"}))
     assert parse(arm.text)[0][1] == f"--platform=linux/arm64 python:3.11@{DIGEST} AS train"
@@ -90,8 +88,7 @@ def test_a_bootstrapped_base_is_brought_to_the_locked_versions_and_says_what_dif
     assert first == ("FROM", "debian:bookworm-slim AS train")
     assert second[0] == "RUN"
     assert second[1].startswith("apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y")
-    assert shlex.split(second[1])[-5:] == ["apt=2.6.1", "libc6=2.36-9", "&&", "rm", "-rf"] or "apt=2.6.1" in second[1]
-    assert "--allow-downgrades" in second[1]
+    assert "--allow-downgrades apt=2.6.1 libc6=2.36-9 && rm" in second[1]
     assert "Wardian makes the base from 2 locked packages" in found.text
     assert "snapshot.debian.org" in found.text
     ubuntu = Base(reference="bootstrap:ubuntu:jammy", debs=(deb("apt"),))
