@@ -9,7 +9,7 @@ ID = "https://wardian.dev/schema/wardian-1.json"
 
 
 def schema() -> dict[str, Any]:
-    """The schema of one file. It asks for less than loading does: a local file or a user's may hold a part."""
+    """The schema of ``wardian.toml``. No table is required: pyproject.toml or another source may hold it."""
     body = Spec.model_json_schema(by_alias=True, mode="validation")
     body.pop("required", None)
     return {"$schema": DIALECT, "$id": ID, **body, "title": "wardian.toml"}
