@@ -36,7 +36,7 @@ _CHUNK = 1 << 20
 _INSTALL = r"""
 set -e
 if command -v apt-get >/dev/null; then
-  exec apt-get -y --no-install-recommends --allow-downgrades --no-download \
+  exec apt-get -y --no-install-recommends --allow-downgrades \
     -o APT::Sandbox::User=root -o APT::Install-Suggests=false -o Dpkg::Use-Pty=false \
     -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null \
     -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef \
@@ -174,7 +174,7 @@ def execute(
         sandbox = Sandbox(
             lowers=lowers,
             run_dir=run_dir,
-            argv=step.argv,
+            argv=("sh", "-c", _UMASK, "sh", *step.argv),
             env=step.env,
             workdir=step.workdir,
             folders=((step.workdir, 0o755),) if step.workdir != "/" else (),
@@ -189,6 +189,7 @@ def execute(
     return site.write(layer, lambda out: write_layer(out, captured(upper, inside, site, skip)), packages)
 
 
+_UMASK = 'umask 022 && exec "$@"'  # files do not depend on the caller's
 _FOLDERS = 'umask 022 && mkdir "$1/upper" "$1/work"'  # made inside, so that their owner there is root
 
 
