@@ -7,6 +7,7 @@ modes).
 
 import base64
 import hashlib
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from posixpath import relpath
@@ -123,7 +124,7 @@ def _place(opened: OpenWheel, member: Member, target: _Target, scripts: Mapping[
     """Where a member goes; None for a script that gives way to an entry point of the same name."""
     row = opened.record.get(member.name)
     top, _, rest = member.name.partition("/")
-    mode = 0o755 if member.mode & 0o111 else 0o644
+    mode = 0o755 if stat.S_ISREG(member.mode) and member.mode & 0o111 else 0o644  # as pip: without a type, no mode
     if not rest or top != f"{opened.stem}.data":
         return Placed(f"{target.site}/{member.name}", mode, None, member, row)
     scheme, _, path = rest.partition("/")

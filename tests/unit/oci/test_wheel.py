@@ -74,7 +74,7 @@ def test_data_goes_to_its_schemes() -> None:
 
 def test_modes_are_0644_or_0755() -> None:
     files = {"thing/a": b"1", "thing/b": b"2", "thing/c": b"3", "thing-1.0.data/scripts/s": b"4"}
-    modes = {"thing/a": 0o100600, "thing/b": 0o100775, "thing/c": 0, "thing-1.0.data/scripts/s": 0o100644}
+    modes = {"thing/a": 0o100600, "thing/b": 0o100775, "thing/c": 0o755, "thing-1.0.data/scripts/s": 0o100644}
     found = {path.rpartition("/")[2]: file.mode for path, file in placed(wheel(files=files, modes=modes)).items()}
     assert (found["a"], found["b"], found["c"], found["s"]) == (0o644, 0o755, 0o644, 0o755)
 

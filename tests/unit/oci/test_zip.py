@@ -48,7 +48,7 @@ def test_a_file_that_was_streamed_has_its_sizes_behind_it() -> None:
             return len(data)
 
     pipe = Pipe()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as target:  # type: ignore[arg-type]
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("a", b"some content")
     assert everything(pipe.content) == {"a": b"some content"}
 
