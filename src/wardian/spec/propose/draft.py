@@ -168,7 +168,7 @@ def _remove(tables: dict[str, Any], path: Path) -> bool:
 
 def written(tables: dict[str, Any], title: str, comments: list[str]) -> str:
     """The file's text: a title, the tables in their order, then what had no place, as comments."""
-    rows = [f"# {title}"]
+    rows = [f"# {' '.join(_printable(title))}"]
     _table(rows, (), {key: value for key, value in tables.items() if value})
     if comments:
         rows += ["", "# Found, but without a place above:"]

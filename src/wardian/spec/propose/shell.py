@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass, field
 
 # A line with one of these at its top level is kept whole: taking a part out could change what the rest means.
-CONTROL = re.compile(r"(?:^|[\s;&|(])(?:if|for|while|until|case|function|[{(])(?=\s|$)|\||(?<!&)&(?!&)|`|\$\(|^\s*\(")
+CONTROL = re.compile(r"(?:^|[\s;&|])(?:if|for|while|until|case|function|\{)(?=\s|$)|[|(`]|(?<!&)&(?!&)")
 STATEFUL = frozenset({"cd", "export", "source", ".", "eval", "exec", "alias", "umask", "trap", "pushd", "popd"})
 PIP = (("pip",), ("pip3",), ("python", "-m", "pip"), ("python3", "-m", "pip"), ("uv", "pip"))
 WITH_VALUE = frozenset(  # options of pip and uv
