@@ -48,18 +48,19 @@ def command(
     if not dry_run:
         kept = _write(target, files, ignore)
         notes += [f"the {old} that was there is now {new}" for old, new in kept.items()]
-    _answer(workspace, target, origin, [*files, *([".gitignore"] if ignore else [])], notes, dry_run=dry_run)
-    if dry_run and not workspace.console.as_json:
+    written = [*files, *([".gitignore"] if ignore is not None else [])]
+    if workspace.console.as_json:
+        data = {"folder": str(target), "from": origin, "written": written, "notes": notes, "dry-run": dry_run}
+        workspace.console.answer("", {**data, "text": files[FILE][0].decode()})
+        return
+    _say(workspace, target, origin, written, notes, dry_run=dry_run)
+    if dry_run:
         workspace.console.answer(files[FILE][0].decode().rstrip("\n"), None)
 
 
-def _answer(
+def _say(
     workspace: Workspace, target: Path, origin: str, written: list[str], notes: list[str], *, dry_run: bool
 ) -> None:
-    if workspace.console.as_json:
-        data = {"folder": str(target), "from": origin, "written": written, "notes": notes, "dry-run": dry_run}
-        workspace.console.answer("", data)
-        return
     say = workspace.console.note
     say(f"{'would write' if dry_run else 'wrote'} {', '.join(written)} in {target} (from {origin})")
     for note in notes:
