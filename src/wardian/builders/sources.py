@@ -14,9 +14,10 @@ from wardian.builders.base import Stopped
 from wardian.errors import Unavailable
 from wardian.hosts.base import Host
 from wardian.hosts.machine import Machine
-from wardian.lock.model import Base, Deb
+from wardian.lock.model import Base, Built, Deb, Lock
 from wardian.lock.wheel import Wheel
 from wardian.oci.model import Descriptor
+from wardian.spec.matrix import Variant
 from wardian.spec.substitute import substitute
 from wardian.store.store import Store
 
@@ -35,6 +36,10 @@ class Locked:
     substitutes: Mapping[str, str]
     indexes: tuple[str, ...] = ()  # of the project, before the machine's
     archive: Path | None = None  # --from DIR: this folder, and nothing beyond it
+    variants: Sequence[
+        Variant
+    ] = ()  # of the project, parents first; with ``lock``: to build a wheel again that is lost
+    lock: Lock | None = None
     stopping: Event = field(default_factory=Event)
 
     def debs(self, debs: Sequence[Deb], say: Callable[[str], None]) -> tuple[Path, ...]:
@@ -47,17 +52,39 @@ class Locked:
         """Wheels, in the order given, under their own names."""
         from wardian.resolvers.fetch import wheel_file
 
+        for wheel in wheels:
+            if wheel.built is not None:
+                self._built(wheel_file(wheel), wheel.built, say)
         return self._all([wheel_file(wheel) for wheel in wheels], say)
+
+    def _built(self, file: "File", built: Built, say: Callable[[str], None]) -> None:
+        """Have a wheel that no index has: from an archive or a folder of the machine, else built here again."""
+        if self.fetcher.has(file):
+            return
+        try:
+            self.fetcher.fetch(file)
+        except Unavailable:
+            if self.lock is None:
+                raise
+            from wardian.resolvers.sdists import rebuilding
+
+            with self.store.lock(f"built-{file.sha256}"):
+                if not self.fetcher.has(file):
+                    rebuilding(self, self.variants, self.lock, say)(built)
 
     def base(self, base: Base, platform: str) -> Descriptor:
         """A base image's manifest, all its layers in the store."""
         from wardian.registry.client import open_registry
         from wardian.resolvers.images import complete, ensure
 
-        if self.archive and not (base.digest and complete(self.store, base.digest)):
+        if self.archive and base.digest and not complete(self.store, base.digest):
+            from wardian.resolvers.archive import take_base
+
+            if found := take_base(self.archive, base.digest, self.store):
+                return found
             raise Unavailable(
-                f"the base {base.reference} is not in the store, and --from allows no network",
-                hint="build once without --from, or pull the base",
+                f"the base {base.reference} is neither in the store nor in {self.archive}; --from allows no network",
+                hint="archive it where it is known: wardian lock --archive DIR",
             )
         with open_registry(self.environ, self.host.run, ca_bundle=self.machine.ca_bundle) as registry:
             return ensure(base, platform, store=self.store, registry=registry)

@@ -1,18 +1,22 @@
 """Which wheels of an image must be built from source distributions, with what, and over which layers."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from wardian.builders.base import Beneath, Site
 from wardian.builders.graph import BUILDERS
 from wardian.builders.image import environment_of
+from wardian.builders.sources import Locked as Files
 from wardian.errors import WardianError
+from wardian.hosts.sandbox import namespace
 from wardian.lock.model import Built, Deb, Lock, LockedImage, Tool
 from wardian.lock.pylock import Pinned, Target, normalised, write
 from wardian.plan.images import system as system_layers
+from wardian.plan.keys import EPOCH
 from wardian.plan.layers import BaseLayers, Layer, title
 from wardian.resolvers.fetch import Fetcher, pinned_file
 from wardian.resolvers.project import Chain, Locked
@@ -210,3 +214,28 @@ class Rebuilding:
         with self.display.task(f"{variant.id}: building {built.name} {built.version} from source") as task:
             interpreter = entries[-1].interpreter or "python3"
             return again(built, records, interpreter=interpreter, site=self.site, fetcher=self.fetcher, say=task.say)
+
+
+def rebuilding(sources: Files, variants: Sequence[Variant], lock: Lock, say: Callable[[str], None]) -> Rebuilding:
+    """What builds a locked wheel again for a build that has ``sources``."""
+    inside = cache(lambda: namespace(sources.host))
+    site = Site(sources.store, sources.host, sources.machine, sources, inside, EPOCH, Path("/"), sources.environ)
+    return Rebuilding(variants, lock, site, sources.fetcher, _Saying(say))
+
+
+@dataclass(frozen=True)
+class _Saying:
+    """A display that hands every line on."""
+
+    tell: Callable[[str], None]
+
+    @contextmanager
+    def task(self, title: str, total: float | None = None) -> Iterator[Line]:
+        self.tell(title)
+        yield self
+
+    def say(self, text: str) -> None:
+        self.tell(text)
+
+    def advance(self, amount: float) -> None:
+        """Nothing moves: only words are handed on."""

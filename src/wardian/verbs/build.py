@@ -128,6 +128,8 @@ def _site(workspace: Workspace, machine: "Machine", archive: Path | None, wanted
         workspace.spec.substitutes,
         indexes,
         archive,
+        wanted,
+        workspace.lock,
     )
     return Site(
         store=workspace.store,
@@ -137,6 +139,7 @@ def _site(workspace: Workspace, machine: "Machine", archive: Path | None, wanted
         namespace=cache(lambda: namespace(workspace.host)),
         epoch=_epoch(workspace),
         root=workspace.root,
+        environ=workspace.environ,
         stopping=sources.stopping,
     )
 
