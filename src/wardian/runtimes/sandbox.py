@@ -165,6 +165,8 @@ def missing(made: sandbox.Sandbox) -> Missing | None:
     for bind in sandbox.ordered(made.binds):
         tree = tree.over(tree.resolve(bind.target), bind.source)
     program = made.argv[0]
+    if not program:
+        return Missing("the program's name is empty: command not found", 127)
     if "/" in program:
         return _at(tree, program if program.startswith("/") else f"{made.workdir}/{program}", program)
     faults = []
@@ -184,8 +186,8 @@ def _at(tree: Tree, path: str, name: str) -> Missing | None:
     found = tree.find(path)
     if found is None:
         return Missing(f"{name}: command not found in the image", 127)
-    if not name or found.is_dir():
-        return Missing(f"{name!r}: is a directory", 126)
+    if found.is_dir():
+        return Missing(f"{name}: is a directory", 126)
     try:
         if not found.stat().st_mode & 0o111:
             return Missing(f"{name}: not executable", 126)

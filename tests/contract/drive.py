@@ -1,0 +1,55 @@
+"""Run one container through a runtime, as a program: ``python drive.py RUNTIME STORE CONTAINER.json``.
+
+Its streams, its signals and its exit code are the container's.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from wardian.errors import EngineFailed
+from wardian.hosts.local import LocalHost
+from wardian.hosts.session import caller
+from wardian.plan.containers import Bind, Container
+from wardian.plan.launch import identity
+from wardian.runs.supervise import attend, status_pipe
+from wardian.runs.terminal import streams
+from wardian.runtimes import runtime
+from wardian.runtimes.base import Place
+from wardian.store.store import Store
+
+
+def main() -> int:
+    name, folder, description = sys.argv[1:]
+    wanted = json.loads(Path(description).read_text(encoding="utf-8", errors="surrogateescape"))
+    store = Store(Path(folder))
+    image = store.resolve(wanted.pop("reference", "demo/train:latest"))
+    assert image is not None
+    user = identity(wanted.pop("user", "host"), caller())
+    tty = wanted.pop("terminal", None)
+    env = {"PATH": "/bin", "HOME": user.home, "USER": user.name, **wanted.pop("env", {})}
+    binds = tuple(Bind(*bind) for bind in wanted.pop("binds", ()))
+    argv = tuple(wanted.pop("argv"))
+    container = Container(image.digest, argv, user, env=env, binds=binds, tty=bool(tty), **wanted)
+    try:
+        with (
+            status_pipe() as status,
+            runtime(name).ready(
+                container, Place(LocalHost(), store), status_fd=status.fd, die_with_parent=False
+            ) as ready,
+        ):
+            if ready.missing:
+                sys.stderr.write(ready.missing.reason + "\n")
+                return ready.missing.code
+            outcome = attend(ready.command, status, streams(tty=tty))
+    except EngineFailed as error:
+        sys.stderr.write(f"engine: {error.message}" + "\n")
+        return error.exit_code
+    if not outcome.started:
+        sys.stderr.write("engine: the program never started" + "\n")
+        return 125
+    return outcome.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
