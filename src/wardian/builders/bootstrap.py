@@ -14,8 +14,10 @@ from pathlib import Path
 
 from wardian.builders.base import SUBIDS, Beneath, Site
 from wardian.builders.clean import dropped
+from wardian.builders.scratch import scratch
 from wardian.command import Command
 from wardian.errors import CommandFailed, Unavailable, WardianError
+from wardian.hosts.sandbox import Namespace
 from wardian.oci import tar
 from wardian.oci.gzip import write_layer
 from wardian.plan.layers import Bootstrap
@@ -57,16 +59,16 @@ def bootstrap(layer: Bootstrap, beneath: Beneath, site: Site, say: Callable[[str
     """The base layer. Raises ``Unavailable`` with the package to install when a program is missing."""
     del beneath
     suite = suite_of(layer.reference, layer.platform)
-    mode = _mode(site)
+    inside = _inside(site)
     paths = site.sources.debs(layer.debs, say)
-    with site.temporary() as folder, _repository(paths, site) as repository:
-        made = folder / "root.tar"
-        command = _command(layer, suite, mode=mode, repository=repository, made=made, epoch=site.epoch)
+    with _work(site) as work, tempfile.TemporaryDirectory(prefix="wardian-", dir="/tmp") as place:
+        _repository(paths, work / "debs", site)
+        command = _command(layer, suite, inside, work=work, place=place, epoch=site.epoch)
         ended = site.host.stream(command, line=lambda text: _heard(text, say))
         site.check()
         if ended.code:
             raise _failed(ended.stdout.decode(errors="replace"), ended.code, layer)
-        with tarfile.open(made) as archive:
+        with tarfile.open(work / "root.tar") as archive:
             return site.write(
                 layer,
                 lambda out: write_layer(out, rewritten(archive, _own(suite), site.epoch)),
@@ -74,37 +76,38 @@ def bootstrap(layer: Bootstrap, beneath: Beneath, site: Site, say: Callable[[str
             )
 
 
-def _mode(site: Site) -> str:
-    """The mode of mmdebstrap. A user without subordinate ids cannot make files of several owners."""
+def _inside(site: Site) -> Namespace:
+    """The namespace to work in. A user without subordinate ids cannot make files of several owners."""
     if shutil.which("mmdebstrap") is None:
         raise Unavailable(
             "mmdebstrap is not on this machine: it makes a base from Debian packages",
             hint="type: apt-get install mmdebstrap; or use an image as the base",
         )
-    kind = site.namespace().kind
-    if kind == "single":
+    inside = site.namespace()
+    if inside.kind == "single":
         raise Unavailable(
             "this user has no subordinate ids, which a base from Debian packages needs",
             hint=SUBIDS,
         )
-    return "root" if kind == "root" else "unshare"
+    return inside
 
 
 @contextmanager
-def _repository(paths: Sequence[Path], site: Site) -> Iterator[Path]:
-    """A flat repository with these files, in a folder that subordinate ids can read: homes often are closed to them."""
-    with tempfile.TemporaryDirectory(prefix="wardian-debs-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        stanzas = []
-        for path in paths:
-            place = folder / path.name
-            shutil.copyfile(path, place)
-            place.chmod(0o644)
-            stanzas.append(_stanza(path, site))
-        (folder / "Packages").write_text("\n".join(stanzas), encoding="utf-8")
-        (folder / "Packages").chmod(0o644)
+def _work(site: Site) -> Iterator[Path]:
+    """A folder for some hundred megabytes: in ``TMPDIR`` where that is set, else in the store."""
+    chosen = site.environ.get("TMPDIR")
+    with scratch(site.store, site.host, site.namespace, Path(chosen) if chosen else None) as folder:
         yield folder
+
+
+def _repository(paths: Sequence[Path], folder: Path, site: Site) -> None:
+    """Make a flat repository of these files."""
+    folder.mkdir()
+    stanzas = []
+    for path in paths:
+        shutil.copyfile(path, folder / path.name)
+        stanzas.append(_stanza(path, site))
+    (folder / "Packages").write_text("\n".join(stanzas), encoding="utf-8")
 
 
 def _stanza(path: Path, site: Site) -> str:
@@ -113,13 +116,28 @@ def _stanza(path: Path, site: Site) -> str:
     return f"{fields}\nFilename: ./{path.name}\nSize: {path.stat().st_size}\nSHA256: {path.parent.name}\n"
 
 
-def _command(layer: Bootstrap, suite: Suite, *, mode: str, repository: Path, made: Path, epoch: int) -> Command:
+# The work folder gets a plain path, because it stands in a line of apt's sources. What is mounted beneath /dev/shm
+# would keep mmdebstrap from binding that in a user namespace, so an empty one covers it.
+_SCRIPT = """
+set -e
+umask 022
+mount --bind "$1" "$2"
+if grep -q " /dev/shm/" /proc/self/mountinfo; then mount -t tmpfs tmpfs /dev/shm; fi
+cd "$2"
+export TMPDIR="$2"
+shift 2
+exec "$@"
+"""
+
+
+def _command(layer: Bootstrap, suite: Suite, inside: Namespace, *, work: Path, place: str, epoch: int) -> Command:
     included = ",".join(f"{deb.name}={deb.version}" for deb in layer.debs)
     excluded = [line for line in _EXCLUDED.splitlines() if line.startswith("path-")]
     return Command(
         (
+            *(*inside.prefix, "sh", "-c", _SCRIPT, "sh", str(work), place),
             "mmdebstrap",
-            f"--mode={mode}",
+            "--mode=root",  # of the namespace
             "--variant=custom",
             f"--architectures={suite.architecture}",
             f"--include={included}",
@@ -128,18 +146,16 @@ def _command(layer: Bootstrap, suite: Suite, *, mode: str, repository: Path, mad
             *(f"--dpkgopt={line}" for line in excluded),
             "--aptopt=APT::Sandbox::User root",
             suite.name,
-            str(made),
-            f"deb [trusted=yes] copy:{repository} ./",
+            f"{place}/root.tar",
+            f"deb [trusted=yes] copy:{place}/debs ./",
         ),
         env={
             "SOURCE_DATE_EPOCH": str(epoch),
-            "TMPDIR": tempfile.gettempdir(),
             "LC_ALL": "C.UTF-8",
             "LANGUAGE": "",
             "TZ": "UTC",
             "DEBIAN_FRONTEND": "noninteractive",
         },
-        cwd="/",
         changes=True,
     )
 

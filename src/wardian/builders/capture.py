@@ -98,11 +98,24 @@ def _walk(folder: Path, inside: str, skip: frozenset[str]) -> Iterator[tuple[str
     """Relative path and real path of everything beneath, parents first, whiteouts before their siblings."""
     for found in sorted(folder.iterdir(), key=_whiteouts_first):
         path = f"{inside}/{found.name}".lstrip("/")
-        if path in skip or dropped(path):
+        if path in skip or path == "run" or dropped(path):
             continue
-        yield path, found
-        if stat.S_ISDIR(found.lstat().st_mode):
-            yield from _walk(found, path, skip)
+        if not stat.S_ISDIR(found.lstat().st_mode):
+            yield path, found
+            continue
+        beneath = list(_walk(found, path, skip))
+        if beneath or not _only_compiled(found):
+            yield path, found
+            yield from beneath
+
+
+def _only_compiled(folder: Path) -> bool:
+    """Whether nothing but compiled Python, which is dropped, is the reason why a folder is here."""
+    names = [found.name for found in folder.iterdir()]
+    folders = [found for found in folder.iterdir() if found.is_dir() and not found.is_symlink()]
+    return "__pycache__" in names or (
+        bool(folders) and len(folders) == len(names) and all(map(_only_compiled, folders)) and not _opaque(folder)
+    )
 
 
 def _whiteouts_first(found: Path) -> tuple[bool, bytes]:

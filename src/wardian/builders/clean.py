@@ -8,7 +8,7 @@ import re
 
 _DROPPED = re.compile(
     r"""
-      (?: .*/ )? __pycache__ / [^/]+ \. pyc
+      (?: .*/ )? __pycache__ (?: / .+ )?
     | var/log/ (?: (?: dpkg | alternatives | bootstrap | fontconfig ) \.log | apt/[^/]+ | lastlog | faillog | [bw]tmp )
     | var/log/journal/.+
     | var/cache/ (?: apt | man ) / .+

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol, cast
 
-from wardian.builders import assembler, bootstrap, system
 from wardian.builders.base import Beneath, Builder, Site, Stopped
 from wardian.builders.image import Made, base_config, environment_of, finished, write
 from wardian.errors import WardianError
@@ -31,18 +30,16 @@ from wardian.plan.layers import (
 )
 from wardian.store.store import LayerRecord
 
-BUILDERS: Mapping[type[Layer], Builder[Layer]] = cast(
-    "Mapping[type[Layer], Builder[Layer]]",
-    {
-        Bootstrap: bootstrap.bootstrap,
-        Apt: system.apt,
-        RunStep: system.run,
-        Environment: assembler.environment,
-        Wheels: assembler.wheels,
-        Files: assembler.files,
-        ProjectCode: assembler.code,
-    },
-)
+# Where the builder of each kind of layer is. A build that has nothing to do imports none of them.
+BUILDERS: Mapping[type[Layer], tuple[str, str]] = {
+    Bootstrap: ("bootstrap", "bootstrap"),
+    Apt: ("system", "apt"),
+    RunStep: ("system", "run"),
+    Environment: ("assembler", "environment"),
+    Wheels: ("assembler", "wheels"),
+    Files: ("assembler", "files"),
+    ProjectCode: ("assembler", "code"),
+}
 STANDING = (Apt, RunStep)  # layers that are made on top of the ones beneath
 
 
@@ -162,7 +159,7 @@ class Graph:
             if not work.fresh and (known := site.store.layer(layer.key)):
                 return (known,)
             with display.task(f"{work.image.id}: {title(layer)}") as task, _named(work):
-                record = BUILDERS[type(layer)](layer, self._beneath(work), site, task.say)
+                record = builder(layer)(layer, self._beneath(work), site, task.say)
                 site.store.remember(layer.key, record)
                 task.say(_described(record))
         self.made[layer.key] = record
@@ -205,6 +202,14 @@ class Graph:
             )
         new = tuple(self.made[layer.key] for layer in plan.layers if layer.key in self.made)
         return Outcome(plan, write(self.site, plan, records), new, len(records) - len(new), monotonic() - start)
+
+
+def builder(layer: Layer) -> Builder[Layer]:
+    """The function that makes a layer of this kind."""
+    from importlib import import_module
+
+    module, name = BUILDERS[type(layer)]
+    return cast("Builder[Layer]", getattr(import_module(f"wardian.builders.{module}"), name))
 
 
 def _weight(layer: Layer) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from wardian.builders.base import Site
-from wardian.oci import sbom
 from wardian.oci.model import CONFIG, EMPTY, MANIFEST, SPDX, Descriptor, Manifest, canonical, oci_media_type
 from wardian.plan.images import ImagePlan
 from wardian.plan.labels import OCI, annotations, timestamp
@@ -164,6 +163,8 @@ def _beside(store: Store, plan: ImagePlan, records: Sequence[LayerRecord], image
 
 
 def _bill(plan: ImagePlan, records: Sequence[LayerRecord]) -> bytes:
+    from wardian.oci import sbom
+
     where = {package: record.digest for record in records for package in record.packages}
     packages = [
         sbom.Package("pypi", one.name, one.version, one.sha256, one.url, layer=where.get(f"{one.name}=={one.version}"))
@@ -189,7 +190,7 @@ def _bill(plan: ImagePlan, records: Sequence[LayerRecord]) -> bytes:
 
 def _artifact(store: Store, image: Descriptor, kind: str, content: bytes) -> Descriptor:
     blob = store.put(content, kind)
-    empty = store.put(sbom.EMPTY_CONFIG, EMPTY)
+    empty = store.put(b"{}", EMPTY)
     subject = Descriptor(image.media_type, image.digest, image.size)
     manifest = Manifest(empty, (blob,), subject=subject, artifact_type=kind).to_bytes()
     stored = store.put(manifest, MANIFEST)

@@ -1,6 +1,7 @@
 """Folders in which a system step works: only a namespace can remove what belongs to subordinate ids."""
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,9 @@ from wardian.store.store import Store
 
 
 @contextmanager
-def scratch(store: Store, host: Host, namespace: Callable[[], Namespace]) -> Iterator[Path]:
-    """A new folder in the store's ``tmp``, removed at the end."""
-    folder = store.temporary()
+def scratch(store: Store, host: Host, namespace: Callable[[], Namespace], parent: Path | None = None) -> Iterator[Path]:
+    """A new folder in ``parent``, by default the store's ``tmp``; removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="wardian-", dir=parent)) if parent else store.temporary()
     try:
         yield folder
     finally:
