@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from measure import Ran, run
-from registries import Registry
-from wardian.hosts.machine import Machine, read_machine
+from registries import Registry, Served
+from wardian.hosts.machine import read_machine
 
 PREFIX = "/opt/env"
 BASE_PROJECT = '[project]\nname = "bench"\n\n[images.base]\nfrom = "bootstrap:debian:bookworm"\npython = "3.11"\n'
@@ -160,7 +160,7 @@ class Docker:
         self._installer, self._folder, self._base = installer, folder, base
         self._env, self._machine = {**os.environ, **environ}, read_machine(os.environ)
         self._daemon = int(Path(environ["DOCKERD_PIDFILE"]).read_text())
-        self._registry = Registry(folder / "registry")
+        self._registry, self._served = Registry(folder / "registry"), Served(self._machine.folders)
         self._image = f"{self._registry.address}/{installer}"
 
     def warm(self, requirements: Sequence[Sequence[str]]) -> None:
@@ -175,7 +175,7 @@ class Docker:
         (tools / "Dockerfile").write_text(
             "\n".join([*lines, f"ENV PATH={PREFIX}/bin:/usr/local/bin:/usr/bin:/bin"]) + "\n"
         )
-        self._docker("build", "-q", "--network=host", *self._contexts(), "-t", self._base_name, str(tools))
+        self._docker("build", *self._options, "-t", self._base_name, str(tools))
         for each in requirements:
             self._build(each, "")
 
@@ -197,8 +197,9 @@ class Docker:
         return Needed(built.seconds + pushed.seconds, built.seconds, self._registry.stored - before, peak)
 
     def close(self) -> None:
-        """End the registry."""
+        """End the registry and the folders' server."""
         self._registry.stop()
+        self._served.stop()
 
     @property
     def _base_name(self) -> str:
@@ -216,27 +217,27 @@ class Docker:
         lines = [f"FROM {self._base_name}", "COPY requirements.txt /requirements.txt", self._run_line(install)]
         (context / "Dockerfile").write_text("\n".join([*lines, "COPY train.py /workspace/train.py"]) + "\n")
         return self._docker(
-            "build", "-q", "--network=host", *self._contexts(), "-t", f"{self._image}:latest", str(context)
+            "build",
+            *self._options,
+            "-t",
+            f"{self._image}:latest",
+            str(context),
         )
 
     def _run_line(self, command: str) -> str:
         """A RUN with both caches mounted, and what the machine's owner configured, none of which stays in the image."""
         mounts = [f"--mount=type=cache,target=/root/.cache/{name}" for name in ("uv", "pip")]
-        mounts += [f"--mount=type=bind,from=folder{at},target={path}" for at, path in enumerate(self._machine.folders)]
         if self._machine.ca_bundle:
             mounts.append("--mount=type=secret,id=ca,target=/run/ca.crt")
-        settings = environment(self._machine)
+        settings = self._served.environment(self._machine, "/run/ca.crt" if self._machine.ca_bundle else None)
         words = " ".join(f"{name}='{value}'" for name, value in sorted(settings.items()))
         return f"RUN {' '.join(mounts)} {words} UV_LINK_MODE=copy PIP_ROOT_USER_ACTION=ignore {command}"
 
-    def _contexts(self) -> list[str]:
-        words = [f"--build-context=folder{at}={path}" for at, path in enumerate(self._machine.folders)]
-        return [*words, *([f"--secret=id=ca,src={self._machine.ca_bundle}"] if self._machine.ca_bundle else [])]
+    @property
+    def _options(self) -> list[str]:
+        """The host's network (an index may be on loopback) and its certificates."""
+        secret = [f"--secret=id=ca,src={self._machine.ca_bundle}"] if self._machine.ca_bundle else []
+        return ["--progress=plain", "--network=host", *secret]
 
     def _docker(self, *argv: str, check: bool = True) -> Ran:
         return run(["docker", *argv], env=self._env, also=[self._daemon], check=check)
-
-
-def environment(machine: Machine) -> dict[str, str]:
-    """The machine's settings as they are seen inside a RUN."""
-    return machine.environment("/run/ca.crt" if machine.ca_bundle else None)
