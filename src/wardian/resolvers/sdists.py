@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from wardian.builders.base import Beneath, Site
-from wardian.builders.graph import BUILDERS
+from wardian.builders.graph import builder
 from wardian.builders.image import environment_of
 from wardian.builders.sources import Locked as Files
 from wardian.errors import WardianError
@@ -185,7 +185,7 @@ def stacked(layers: Sequence[Layer], site: Site, display: Display, image: str) -
             record = site.store.layer(layer.key)
             if record is None:
                 with display.task(f"{image}: {title(layer)}") as task:
-                    record = BUILDERS[type(layer)](layer, Beneath(tuple(records), env, image), site, task.say)
+                    record = builder(layer)(layer, Beneath(tuple(records), env, image), site, task.say)
                     site.store.remember(layer.key, record)
         records.append(record)
     return tuple(records)
