@@ -123,6 +123,18 @@ class Fetcher:
             return False
         return file.size is None or size == file.size
 
+    def size_of(self, file: File) -> int | None:
+        """The size in bytes of a file that is not fetched yet, from the first place that tells; None when none does."""
+        try:
+            for place in self._places(file):
+                path = local_path(place)
+                size = path.stat().st_size if path else self._announced(place)
+                if size is not None:
+                    return size
+        except (OSError, WardianError):
+            pass  # who fetches it says why it cannot be had
+        return None
+
     def keep(self, file: File, path: Path) -> Path:
         """Put a file that was made here into the store, under its locked name."""
         target = self.store.download_path(file.sha256, file.filename)
@@ -285,6 +297,17 @@ class Fetcher:
             )
             raise _Absent(said)
         raise _Absent(f"{bare(url)} answers {response.status_code}")
+
+    def _announced(self, url: str) -> int | None:
+        """What a server says of a file's size when it is asked for one byte of it."""
+        headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0", **index.authorization(self.machine, url)}
+        response = self.transport.get(bare(url), headers)
+        response.close()
+        if response.status_code == 206:
+            total = response.headers.get("content-range", "").rpartition("/")[2]
+        else:
+            total = response.headers.get("content-length", "") if response.status_code == 200 else ""
+        return int(total) if total.isdigit() else None
 
     def _read(self, url: str) -> bytes:
         """A page of an index."""

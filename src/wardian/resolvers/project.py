@@ -14,6 +14,7 @@ from wardian.lock.requirements import requested
 from wardian.lock.stale import Wants, differing, inputs
 from wardian.registry.client import Progress
 from wardian.resolvers.python import Uv, Wanted, resolve
+from wardian.resolvers.sizes import sized
 from wardian.resolvers.systems import PYLOCK, System, Systems
 from wardian.resolvers.upgrade import packages
 from wardian.spec.matrix import Variant
@@ -193,7 +194,8 @@ class Locking:
             from_source=frozenset(map(normalised, image.sdists)),
         )
         previous = self.pylocks.get(old.pylock or "", "") if old else ""
-        return resolve(wanted, self.uv, previous=previous, upgrade=self.systems.upgrade.distributions)
+        pins = resolve(wanted, self.uv, previous=previous, upgrade=self.systems.upgrade.distributions)
+        return sized(pins, self.systems.fetcher, read(previous) if previous else ())
 
 
 def mirrors(substitutes: Mapping[str, str]) -> Callable[[str], str]:
