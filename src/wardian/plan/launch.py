@@ -67,7 +67,7 @@ def container(
         image=image,
         argv=arguments(config, wishes.argv, entrypoint=wishes.entrypoint),
         user=user,
-        env=environment(config, run, wishes, machine, user),
+        env={"WARDIAN_IMAGE": image, **environment(config, run, wishes, machine, user)},  # for a program's own records
         env_pass=tuple(dict.fromkeys([*run.env_pass, *wishes.env_pass])),
         workdir=wishes.workdir or (workdir if wishes.project else home),
         binds=tuple(binds.values()),

@@ -16,7 +16,14 @@ Kind = Literal["default", "file", "user", "local", "environment", "flag"]
 
 # Variables that steer the program and are not settings of a project.
 RESERVED = frozenset(
-    {"WARDIAN_HOME", "WARDIAN_CONFIG", "WARDIAN_REQUIRE_ENGINES", "WARDIAN_COMPLETE", "_WARDIAN_COMPLETE"}
+    {
+        "WARDIAN_HOME",
+        "WARDIAN_CONFIG",
+        "WARDIAN_IMAGE",  # what a program in an image is told
+        "WARDIAN_REQUIRE_ENGINES",
+        "WARDIAN_COMPLETE",
+        "_WARDIAN_COMPLETE",
+    }
 )
 POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 FLAG = re.compile(r"""((?:"(?:\\.|[^"\\])*"|'[^']*'|[^="'])*)=(.*)""", re.DOTALL)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("pufferlib-core", "torch", "gymnasium", "numpy")
-SEALED = {"image": "WARDIAN_IMAGE", "run": "WARDIAN_RUN"}  # what Wardian tells a program about itself
+SEALED = {"image": "WARDIAN_IMAGE"}  # what Wardian tells a program about itself
 
 
 class RunFolderError(Exception):
