@@ -14,17 +14,18 @@ from wardian.spec.paths import Path, nested
 
 Kind = Literal["default", "file", "user", "local", "environment", "flag"]
 
-# Variables that steer the program and are not settings of a project.
+# Variables that steer the program, or that it sets for programs in containers: not settings of a project.
 RESERVED = frozenset(
     {
         "WARDIAN_HOME",
         "WARDIAN_CONFIG",
         "WARDIAN_IMAGE",  # what a program in an image is told
+        "WARDIAN_RUN",  # the same; so the whole table [run] has no variable, only its keys have
         "WARDIAN_REQUIRE_ENGINES",
         "WARDIAN_COMPLETE",
-        "_WARDIAN_COMPLETE",
     }
 )
+OURS = ("WARDIAN_PORT_", "WARDIAN_SANDBOX_")
 POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 FLAG = re.compile(r"""((?:"(?:\\.|[^"\\])*"|'[^']*'|[^="'])*)=(.*)""", re.DOTALL)
 
@@ -93,7 +94,7 @@ def _environment(source: Source, known: Mapping[str, Any]) -> Said:
     names: dict[Path, str] = {}
     faults = []
     for variable, value in sorted((source.values or {}).items()):
-        if variable in RESERVED or not variable.startswith("WARDIAN_"):
+        if variable in RESERVED or variable.startswith(OURS) or not variable.startswith("WARDIAN_"):
             continue
         words = variable.removeprefix("WARDIAN_").split("__")
         path, understood = shape.spoken(words, known)

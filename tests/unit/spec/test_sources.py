@@ -127,7 +127,12 @@ def test_flags_that_are_none(flag: str) -> None:
 
 
 def test_reserved_variables_are_no_settings() -> None:
-    said = read(Source("environment", values=dict.fromkeys([*RESERVED, "HOME", "X"], "x"), kind="environment"), {})
+    said = read(
+        Source(
+            "environment", values=dict.fromkeys([*RESERVED, "WARDIAN_PORT_TB", "HOME", "X"], "x"), kind="environment"
+        ),
+        {},
+    )
     assert (said.data, said.faults) == ({}, ())
 
 
