@@ -105,7 +105,8 @@ def _patch(git: Git, names: Sequence[bytes]) -> bytes:
     add = ("--literal-pathspecs", "add", "--all", "--force", "--pathspec-from-file=-", "--pathspec-file-nul")
     git.run(*add, stdin=b"\0".join(names)).check()
     options = ("--cached", "--binary", "--full-index", "--no-ext-diff", "--no-textconv", "--no-renames")
-    return git.run("diff", *options, "HEAD", "--", ":(top)", *EXCLUDED).check().stdout
+    prefixes = ("--src-prefix=a/", "--dst-prefix=b/")  # whatever diff.noprefix says
+    return git.run("diff", *options, *prefixes, "HEAD", "--", ":(top)", *EXCLUDED).check().stdout
 
 
 @contextmanager
