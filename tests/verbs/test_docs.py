@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+
+from tests.conftest import Wardian
+from wardian.main import VERBS, cli
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "docs" / "tutorial.md", *(ROOT / "docs" / "how-to").glob("*.md")])
@@ -40,7 +44,14 @@ def test_every_command_of_the_page_works(page: Path, with_base: Path, tmp_path: 
             if words[0] == "cd":
                 tmp_path /= words[1]
                 continue
-            done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["bash", "-c", line],
+                cwd=tmp_path,
+                env={**os.environ, "PATH": path},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert done.returncode == code, f"{page.name}: {line}\n{done.stdout}\n{done.stderr}"
             ran += 1
     assert ran > 0
@@ -51,20 +62,32 @@ def test_the_reference_is_generated() -> None:
     assert done.returncode == 0, "type: .venv/bin/python scripts/reference.py"
 
 
-def test_every_help_has_an_example(wardian: object) -> None:
-    from wardian.main import VERBS
-
-    assert callable(wardian)
-    assert "Example" in wardian("--help").out
+def helps() -> list[tuple[str, ...]]:
+    """Every verb, and every verb of a verb."""
+    context = click.Context(cli)
+    found: list[tuple[str, ...]] = []
     for name in VERBS:
-        assert "Example" in wardian(name, "--help").out, name
+        command = cli.get_command(context, name)
+        found.append((name,))
+        if isinstance(command, click.Group):
+            found += [(name, inner) for inner in command.list_commands(context)]
+    return found
+
+
+def test_every_help_has_an_example(wardian: Wardian) -> None:
+    assert "Example" in wardian("--help").out
+    for words in helps():
+        assert "Example" in wardian(*words, "--help").out, words
 
 
 def test_readme_shows_only_verbs_and_make_targets_that_exist() -> None:
-    from wardian.main import VERBS
-
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = [line.split("#")[0].strip() for block in BLOCK.finditer(text) if block["kind"] == "console" for line in block["body"].splitlines()]
+    shown = [
+        line.split("#")[0].strip()
+        for block in BLOCK.finditer(text)
+        if block["kind"] == "console"
+        for line in block["body"].splitlines()
+    ]
     lines = [line[2:] for line in shown if line.startswith("$ ")]
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert lines

@@ -101,4 +101,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-command = click.Group("store", commands=[verify, prune, df], help="Verify, prune or measure the store.")
+command = click.Group(
+    "store",
+    commands=[verify, prune, df],
+    help="Verify, prune or measure the store.",
+    epilog="\b\nExample:\n  wardian store df\n  wardian store verify",
+)
