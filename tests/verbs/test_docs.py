@@ -1,4 +1,4 @@
-"""Every command that a page shows is run, in the page's order, and the reference is what the verbs say of themselves."""
+"""Every command that a page shows is run, in the page's order; the reference is what the verbs say of themselves."""
 
 import os
 import re
@@ -32,7 +32,7 @@ def commands(body: str) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_the_page_works(page: Path, with_base: Path, tmp_path: Path) -> None:
     """``toml NAME``/``python NAME`` blocks become files, ``console`` blocks are run by a shell in one folder."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     ran = 0
     for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
         if block["name"]:
@@ -45,12 +45,7 @@ def test_every_command_of_the_page_works(page: Path, with_base: Path, tmp_path: 
                 tmp_path /= words[1]
                 continue
             done = subprocess.run(
-                ["bash", "-c", line],
-                cwd=tmp_path,
-                env={**os.environ, "PATH": path},
-                capture_output=True,
-                text=True,
-                check=False,
+                ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
             )
             assert done.returncode == code, f"{page.name}: {line}\n{done.stdout}\n{done.stderr}"
             ran += 1
@@ -82,12 +77,8 @@ def test_every_help_has_an_example(wardian: Wardian) -> None:
 
 def test_readme_shows_only_verbs_and_make_targets_that_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = [
-        line.split("#")[0].strip()
-        for block in BLOCK.finditer(text)
-        if block["kind"] == "console"
-        for line in block["body"].splitlines()
-    ]
+    blocks = [block["body"] for block in BLOCK.finditer(text) if block["kind"] == "console"]
+    shown = [line.split("#")[0].strip() for body in blocks for line in body.splitlines()]
     lines = [line[2:] for line in shown if line.startswith("$ ")]
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert lines
