@@ -109,11 +109,10 @@ def _environment(source: Source, known: Mapping[str, Any]) -> Said:
 def _unknown(variable: str, path: Path, words: list[str], understood: int) -> Fault:
     prefix = "__".join(["WARDIAN_" + "__".join(words[:understood]), ""] if understood else ["WARDIAN_"])
     wanted = words[min(understood, len(words) - 1)]
-    choices = [prefix + key.upper().replace("-", "_") for key in shape.keys(path)]
-    if not understood:
-        choices += sorted(RESERVED)
+    keys = [prefix + key.upper().replace("-", "_") for key in shape.keys(path)]
+    choices = keys if understood else [*keys, *sorted(RESERVED)]
     near = get_close_matches(prefix + wanted, choices, n=1, cutoff=0.6)
-    rest = "" if near and near[0] in RESERVED else "".join(f"__{word}" for word in words[understood + 1 :])
+    rest = "".join(f"__{word}" for word in words[understood + 1 :]) if near and near[0] in keys else ""
     hint = (
         f"did you mean {near[0]}{rest}?" if near else "nested keys are joined by two underscores: WARDIAN_RUN__SHM=16g"
     )
