@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.images import Content, add_image, layer
-
 from wardian.oci.model import Descriptor
 from wardian.store.store import Store
 

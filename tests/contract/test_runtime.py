@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.people import Person, ourselves, single
 from tests.rootfs import add_busybox
-
 from wardian.store.store import Store
 
 DRIVE = Path(__file__).parent / "drive.py"

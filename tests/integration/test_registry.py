@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from tests.images import add_image, layer
 from tests.integration.registry import PASSWORD, USER, Auth, Running, start_registry
-
 from wardian.errors import Unavailable, WardianError
 from wardian.hosts.local import LocalHost
 from wardian.oci.model import INDEX, Descriptor, Index

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.images import add_image, layer
 
+from tests.images import add_image, layer
 from wardian.command import Command, Result
 from wardian.errors import DigestMismatch, Unavailable, WardianError
 from wardian.oci.model import LAYER_GZIP, Descriptor, Manifest

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.images import add_image, layer
 
+from tests.images import add_image, layer
 from wardian.hosts.local import LocalHost
 from wardian.hosts.sandbox import Namespace, namespace
 from wardian.oci.digest import sha256

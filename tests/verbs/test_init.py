@@ -4,9 +4,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.conftest import Wardian
 
 import wardian as package
+from tests.conftest import Wardian
 
 TEMPLATES = sorted(path.parent.name for path in (Path(package.__file__).parent / "templates").glob("*/wardian.toml"))
 

@@ -12,8 +12,8 @@ import zipfile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.wheels import Raw, as_file, hashed, raw_members, raw_zip, wheel, wheel_files, zipped
 
+from tests.wheels import Raw, as_file, hashed, raw_members, raw_zip, wheel, wheel_files, zipped
 from wardian.errors import WheelRefused
 from wardian.oci.digest import sha256
 from wardian.oci.splice import LayerBlob, write_wheels

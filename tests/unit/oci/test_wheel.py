@@ -5,8 +5,8 @@ import stat
 from collections.abc import Mapping
 
 import pytest
-from tests.wheels import METADATA, Raw, as_file, hashed, raw_members, raw_zip, record, wheel, wheel_files, zipped
 
+from tests.wheels import METADATA, Raw, as_file, hashed, raw_members, raw_zip, record, wheel, wheel_files, zipped
 from wardian.errors import WheelRefused
 from wardian.oci.wheel import Installed, Placed, WheelFile, collisions, install
 

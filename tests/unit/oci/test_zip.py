@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.wheels import Raw, raw_zip, zipped
 
+from tests.wheels import Raw, raw_zip, zipped
 from wardian.errors import WheelRefused
 from wardian.oci.zip import Member, inflate, read_directory, read_member
 

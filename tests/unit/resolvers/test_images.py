@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from tests.images import add_image, layer
 
+from tests.images import add_image, layer
 from wardian.errors import WardianError
 from wardian.lock.model import Base
 from wardian.oci.model import MANIFEST, Descriptor

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.images import add_image, layer
 
+from tests.images import add_image, layer
 from wardian.errors import WardianError
 from wardian.oci.model import LAYER_GZIP, Descriptor
 from wardian.store.contents import Contents, Inflated, Member, clean, contents, members, open_layer, read

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.images import add_image, layer
 
+from tests.images import add_image, layer
 from wardian.errors import WardianError
 from wardian.hosts.local import LocalHost
 from wardian.oci.digest import sha256

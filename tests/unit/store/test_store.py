@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.images import add_image, layer
 
+from tests.images import add_image, layer
 from wardian.errors import DigestMismatch, WardianError
 from wardian.oci.digest import sha256
 from wardian.oci.model import CONFIG, MANIFEST, Descriptor
