@@ -44,7 +44,7 @@ def dockerfile(stages: Sequence[Stage], *, name: str, beside: str = "") -> Rende
         parent = next((other for other in stages if other.variant.id == stage.variant.parent), None)
         _stage(written, stage, parent)
     top = stages[-1].variant
-    command = f"docker build -f {beside or '.'}/Dockerfile -t {name}/{top.name} ."
+    command = f"docker build {f'-f {beside}/Dockerfile ' if beside else ''}-t {name}/{top.name} ."
     head = [
         f"Image {top.id} of project {name}, written by `wardian render dockerfile`. It works without Wardian:",
         f"    {command}",

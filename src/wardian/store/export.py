@@ -19,7 +19,7 @@ from wardian.oci.reference import Reference
 from wardian.store.files import remove_tree, sync_folder, temporary_name
 from wardian.store.store import Store, Tagged
 
-_EPOCH = 1577836800  # 2020-01-01, as in the layers
+EPOCH = 1577836800  # 2020-01-01, as in the layers
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _CHUNK = 1 << 20
 
@@ -195,5 +195,5 @@ def _archive(store: Store, content: list[Descriptor], documents: dict[str, bytes
 
 def _entry(name: str, size: int) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mtime, entry.mode = size, _EPOCH, 0o644
+    entry.size, entry.mtime, entry.mode = size, EPOCH, 0o644
     return entry

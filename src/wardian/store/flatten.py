@@ -12,7 +12,7 @@ from typing import IO
 
 from wardian.errors import WardianError
 from wardian.store.contents import Contents, Member, contents, open_layer, walk
-from wardian.store.export import blobs, replacing_folder, verified
+from wardian.store.export import EPOCH, blobs, replacing_folder, verified
 from wardian.store.store import Store, Tagged
 
 _CHUNK = 1 << 20
@@ -91,6 +91,7 @@ class _Writer:
         """Give the folders their modes and times, the inner ones first."""
         for path in reversed(self._of("folder")):
             self._attributes(self._folder / path, self._whole.entries[path].member)
+        os.utime(self._folder, (EPOCH, EPOCH))
 
     def _of(self, kind: str) -> list[str]:
         return [path for path, placed in sorted(self._whole.entries.items()) if placed.member.kind == kind]
