@@ -99,7 +99,11 @@ def _groups(data: Mapping[str, Any], groups: Sequence[str]) -> Iterator[str]:
             said = getattr(error, "exceptions", (error,))[0]
             missing = normalised(group) not in map(normalised, table)
             what = "there is no such group" if missing else str(said)
-            faults.append(Fault(f"dependency-groups.{group}", what, "pyproject.toml", hint=_near(group, table)))
+            faults.append(
+                Fault(
+                    f"dependency-groups.{group}", what, "pyproject.toml", hint=_near(group, table) if missing else None
+                )
+            )
     if faults:
         raise SpecError(faults)
 

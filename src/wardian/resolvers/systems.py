@@ -213,7 +213,7 @@ class Systems:
     def _add(self, variant: Variant, before: LockedImage | None, system: System, packages: tuple[str, ...]) -> System:
         """Add packages to a system; those that are locked already stay as they are."""
         old = before.debs if before else ()
-        asked = before is not None and before.wants.get("apt", ()) == tuple(sorted(variant.image.apt))
+        asked = before is not None and before.wants.get("apt", ()) == tuple(sorted(set(variant.image.apt)))
         if asked and system.same and bool(old) and not self.upgrade.packages(old):
             own, same = old, True
         else:
