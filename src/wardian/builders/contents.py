@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from wardian.plan.images import CA_BUNDLE, Content
 from wardian.plan.layers import Code, Entry
 from wardian.spec.matrix import Variant
 
+# What stands beside the code and is no part of it: the lock, and what builds of the project leave.
+_MADE = re.compile(r"/(?:wardian\.(?:toml|lock)|pylock\.[^/]*toml|(?:build|dist|[^/]+\.egg-info)(?:/|$))")
 _DEBIAN_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -127,6 +130,8 @@ class Gathering:
         if variant.image.project == "editable":
             return self._editable(name, about)
         files = self.files
+        if not any(entry.path == "/pyproject.toml" for entry in files):
+            raise SpecError([Fault(place, "pyproject.toml is left out by git's or the project's ignore file")])
         content = [[entry.path, entry.kind, entry.mode, entry.digest] for entry in files]
         return Code(name, str(about.get("version", "")), _digest(content), files)
 
@@ -142,7 +147,8 @@ class Gathering:
     @cached_property
     def files(self) -> tuple[Entry, ...]:
         """A clean copy of the project: what git tracks or would track; outside a repository, all that may enter."""
-        entries = {entry.path: entry for entry in self.tree.copied(".", "/", place="project")}
+        copied = self.tree.copied(".", "/", place="project")
+        entries = {entry.path: entry for entry in copied if entry.kind != "dir" and not _MADE.match(entry.path)}
         listing = ("git", "-C", str(self.root), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         try:
             listed = self.host.run(Command(listing))
@@ -151,7 +157,7 @@ class Gathering:
         if listed.code:
             return tuple(entries.values())
         names = {f"/{name}" for name in listed.stdout.decode(errors="surrogateescape").split("\0") if name}
-        return tuple(entry for path, entry in entries.items() if path in names and entry.kind != "dir")
+        return tuple(entry for path, entry in entries.items() if path in names)
 
     def _editable(self, name: str, about: Mapping[str, Any]) -> Code:
         version = str(about.get("version", "0"))

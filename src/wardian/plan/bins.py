@@ -4,7 +4,7 @@ A big wheel is a layer of its own. The small ones go into bins by a hash of the 
 count: adding, removing or upgrading one wheel then touches one bin, and the other layers keep their digests.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 from wardian.errors import WardianError
@@ -18,19 +18,18 @@ ALL_LAYERS = 120  # with the base's; engines stop at 125 to 127
 Group = tuple[str, tuple[Wheel, ...]]  # title, wheels sorted by name
 
 
-def groups(wheels: Sequence[Wheel], *, room: int, together: Collection[frozenset[str]] = ()) -> tuple[Group, ...]:
+def groups(wheels: Sequence[Wheel], *, room: int) -> tuple[Group, ...]:
     """The layers for some wheels: big ones by name, then the bins that are not empty; at most ``room``.
 
-    ``together`` names distributions that install the same path and so must share a layer. Where there is not room
-    enough, the size from which a wheel counts as big is doubled until there is, then the number of bins is halved.
+    Where there is not room enough, the size from which a wheel counts as big grows until there is, then the number
+    of bins is halved. Should two wheels bring the same path, the order of the layers decides, which is always the same.
     """
     if not wheels:
         return ()
     if room < 1:
         raise WardianError(f"no room for the wheels: an image has at most {LAYERS} layers of its own")
-    tied = {name: group for group in together for name in group}
     for big, bins in _ladder(wheels):
-        made = _group(wheels, big, bins, tied)
+        made = _group(wheels, big, bins)
         if len(made) <= room:
             return made
     return (("wheels", tuple(sorted(wheels, key=_name))),)
@@ -42,26 +41,20 @@ def _ladder(wheels: Sequence[Wheel]) -> list[tuple[int, int]]:
     steps, big = [], BIG
     while big <= largest:
         steps.append((big, BINS))
-        big *= 2
+        big = big * 5 // 4
     return [*steps, (big, BINS), (big, 4), (big, 2), (big, 1)]
 
 
-def _group(wheels: Sequence[Wheel], big: int, bins: int, tied: dict[str, frozenset[str]]) -> tuple[Group, ...]:
+def _group(wheels: Sequence[Wheel], big: int, bins: int) -> tuple[Group, ...]:
     alone: list[Group] = []
-    knots: dict[frozenset[str], list[Wheel]] = {}
     small: dict[int, list[Wheel]] = {}
     for wheel in sorted(wheels, key=_name):
-        if wheel.name in tied:
-            knots.setdefault(tied[wheel.name], []).append(wheel)
-        elif _size(wheel) >= big:
+        if _size(wheel) >= big:
             alone.append((f"{wheel.name} {wheel.version}", (wheel,)))
         else:
             small.setdefault(bin_of(wheel.name, bins), []).append(wheel)
-    knotted: list[Group] = [
-        (" + ".join(wheel.name for wheel in group), tuple(group)) for _, group in sorted(knots.items(), key=_first)
-    ]
     binned: list[Group] = [(_bin_title(at, bins, group), tuple(group)) for at, group in sorted(small.items())]
-    return (*alone, *knotted, *binned)
+    return (*alone, *binned)
 
 
 def bin_of(name: str, bins: int = BINS) -> int:
@@ -81,7 +74,3 @@ def _size(wheel: Wheel) -> int:
 
 def _name(wheel: Wheel) -> str:
     return wheel.name
-
-
-def _first(knot: tuple[frozenset[str], list[Wheel]]) -> str:
-    return min(knot[0])

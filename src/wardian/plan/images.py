@@ -51,7 +51,6 @@ class Content:
     code: Code | None = None  # when ``project`` is wheel or editable
     ca: Entry | None = None  # when ``ca`` is set: the bundle, at CA_BUNDLE
     revision: str | None = None  # of the project's repository
-    together: tuple[frozenset[str], ...] = ()  # distributions that must share a layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +165,7 @@ def _draft(variant: Variant, locked: LockedImage, parent: _Draft | None, content
             f"image {variant.id} would have {made} layers of its own; at most {bins.LAYERS} are possible",
             hint=f"join some of the lines of images.{variant.name}.run, or some of its copy entries",
         )
-    for title, group in _grouped(variant, own, bins.LAYERS - made, content):
+    for title, group in _grouped(variant, own, bins.LAYERS - made):
         layers.add(_wheels(title, group, python or "", epoch))
     for at, line in enumerate(image.run, start=1):
         layers.add(_run(line, config, at, layers))
@@ -261,9 +260,9 @@ def _environment(python: str, interpreter: str, pylock: str, epoch: int) -> Envi
     return Environment(made, PREFIX, python, interpreter, pylock)
 
 
-def _grouped(variant: Variant, own: Sequence[Wheel], room: int, content: Content) -> tuple[bins.Group, ...]:
+def _grouped(variant: Variant, own: Sequence[Wheel], room: int) -> tuple[bins.Group, ...]:
     try:
-        return bins.groups(own, room=room, together=content.together)
+        return bins.groups(own, room=room)
     except WardianError as error:
         raise WardianError(f"image {variant.id}: {error.message}", hint=error.hint) from error
 
