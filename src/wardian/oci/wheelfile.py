@@ -3,7 +3,9 @@
 Source: https://packaging.python.org/en/latest/specifications/binary-distribution-format/
 """
 
+import base64
 import csv
+import hashlib
 import re
 import stat
 import unicodedata
@@ -24,6 +26,7 @@ _MANY = 1 << 30  # from here on the ratio of the whole wheel counts
 _MOST = 256 << 30
 _HASHES = ("sha256", "sha384", "sha512")
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
+_HEX = re.compile(r"[0-9a-f]+")
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -176,10 +179,18 @@ def _read_record(opened: OpenWheel) -> dict[str, Recorded]:
             path, value, size = (*row, "", "")[:3]
             if path in rows:
                 raise WheelRefused(wheel, "is in RECORD twice", path)
-            rows[path] = Recorded(value, int(size) if size else None)
+            rows[path] = Recorded(_as_base64(value), int(size) if size else None)
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
         raise WheelRefused(wheel, f"is damaged: {error}", name) from error
     return rows
+
+
+def _as_base64(value: str) -> str:
+    """A hash as the standard writes it; some wheels (gmsh's) have the right hash in hexadecimal digits."""
+    algorithm, _, text = value.partition("=")
+    if algorithm in _HASHES and len(text) == 2 * hashlib.new(algorithm).digest_size and _HEX.fullmatch(text):
+        return f"{algorithm}={base64.urlsafe_b64encode(bytes.fromhex(text)).decode().rstrip('=')}"
+    return value
 
 
 def _refuse_disagreement(opened: OpenWheel, record: Mapping[str, Recorded]) -> None:

@@ -1,5 +1,6 @@
 """What a wheel becomes, and every wheel that must be refused, by name."""
 
+import hashlib
 import io
 import stat
 from collections.abc import Mapping
@@ -270,6 +271,15 @@ def test_weak_hashes_in_record_are_refused(weak: str) -> None:
     files = wheel_files("thing", "1.0", {"thing/a.py": b"hello"})
     listed = files[f"{INFO}/RECORD"].decode().replace(hashed(b"hello"), weak).encode()
     refused(zipped({**files, f"{INFO}/RECORD": listed}), "no sha256 in RECORD")
+
+
+def test_right_hashes_in_hexadecimal_are_taken_and_mended() -> None:
+    """As in the wheels of gmsh."""
+    files = wheel_files("thing", "1.0", {"thing/a.py": b"hello"})
+    hexadecimal = f"sha256={hashlib.sha256(b'hello').hexdigest()}"
+    listed = files[f"{INFO}/RECORD"].decode().replace(hashed(b"hello"), hexadecimal).encode()
+    found = placed(zipped({**files, f"{INFO}/RECORD": listed}))
+    assert f"thing/a.py,{hashed(b'hello')},5".encode() in (found[f"{SITE}/{INFO}/RECORD"].content or b"")
 
 
 def test_the_file_name_must_fit() -> None:
