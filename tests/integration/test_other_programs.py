@@ -1,0 +1,130 @@
+"""Other people's programs read what we write: skopeo, umoci, podman, GNU tar, a real registry."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.registry import start_registry
+from wardian.hosts.local import LocalHost
+from wardian.oci.reference import Reference
+from wardian.registry.client import open_registry
+from wardian.store.store import Store
+
+pytestmark = pytest.mark.engine
+Need = Callable[..., None]
+Wardian = Callable[..., Any]
+NAME = "base/base:latest"
+
+
+def said(*argv: str | Path, **more: Any) -> str:
+    words = [str(word) for word in argv]
+    done: subprocess.CompletedProcess[str] = subprocess.run(words, capture_output=True, text=True, check=False, **more)
+    assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def told(folder: Path) -> list[str]:
+    """Every path below a folder, with mode, owner, kind, link, size and time; folders' sizes are the file system's."""
+    lines = said("find", ".", "-mindepth", "1", "-printf", r"%p %m %U:%G %y %l %s %Ts %n\n", cwd=folder).splitlines()
+    return sorted(line if " d " not in line else " ".join(line.split()[:-3]) for line in lines)
+
+
+def test_skopeo_reads_layouts_and_archives(wardian: Wardian, with_base: Path, need: Need, tmp_path: Path) -> None:
+    need("skopeo")
+    digest = Store(with_base).references()[0].descriptor.digest
+    layers = [layer.digest for layer in Store(with_base).manifest(digest).layers]
+    wardian("export", NAME, "-o", str(tmp_path / "layout"))
+    wardian("export", NAME, "-o", str(tmp_path / "oci.tar"))
+    wardian("export", NAME, "--format", "docker", "-o", str(tmp_path / "docker.tar"))
+    for source in (f"oci:{tmp_path}/layout", f"oci:{tmp_path}/layout:latest", f"oci-archive:{tmp_path}/oci.tar"):
+        seen = json.loads(said("skopeo", "inspect", source))
+        assert seen["Digest"] == digest, source
+        assert seen["Layers"] == layers
+    said("skopeo", "copy", f"docker-archive:{tmp_path}/docker.tar", f"dir:{tmp_path}/dir")
+    manifest = json.loads((tmp_path / "dir" / "manifest.json").read_text())
+    assert manifest["config"]["digest"] == Store(with_base).manifest(digest).config.digest
+
+
+def test_a_registry_takes_the_image_and_gives_it_back(
+    wardian: Wardian, with_base: Path, need: Need, tmp_path: Path
+) -> None:
+    need("skopeo", "docker-registry")
+    digest = Store(with_base).references()[0].descriptor.digest
+    wardian("export", NAME, "-o", str(tmp_path / "layout"))
+    with start_registry(tmp_path / "registry") as running:
+        name = running.push(f"oci:{tmp_path}/layout:latest", "acme/base:1")
+        back = f"oci:{tmp_path}/back:1"
+        said("skopeo", "copy", "--preserve-digests", "--src-tls-verify=false", f"docker://{name}", back)
+        assert json.loads(said("skopeo", "inspect", back))["Digest"] == digest
+        ours = Store(tmp_path / "ours")
+        with open_registry({"HOME": str(tmp_path)}, LocalHost().run) as registry:
+            assert registry.pull(Reference.parse(name), "linux/amd64", ours).digest == digest
+    whole = Store(with_base)
+    for blob in (whole.manifest(digest).config, *whole.manifest(digest).layers):
+        assert ours.path(blob.digest).read_bytes() == whole.path(blob.digest).read_bytes()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="owners are compared as root")
+def test_umoci_unpacks_what_we_flatten(wardian: Wardian, with_base: Path, need: Need, tmp_path: Path) -> None:
+    need("umoci", "find", "diff")
+    wardian("export", NAME, "-o", str(tmp_path / "layout"))
+    wardian("export", NAME, "--format", "dir", "-o", str(tmp_path / "root"))
+    said("umoci", "unpack", "--image", f"{tmp_path}/layout:latest", tmp_path / "bundle")
+    assert told(tmp_path / "root") == told(tmp_path / "bundle" / "rootfs")
+    said("diff", "--recursive", "--no-dereference", tmp_path / "root", tmp_path / "bundle" / "rootfs")
+
+
+def test_tar_reads_the_archive(wardian: Wardian, with_base: Path, need: Need, tmp_path: Path) -> None:
+    need("tar", "sha256sum")
+    wardian("export", NAME, "--format", "docker", "-o", str(tmp_path / "a.tar"))
+    (tmp_path / "out").mkdir()
+    said("tar", "-xf", tmp_path / "a.tar", "-C", tmp_path / "out")
+    lines = "".join(f"{path.name}  {path}\n" for path in (tmp_path / "out" / "blobs" / "sha256").iterdir())
+    said("sha256sum", "--check", "--strict", input=lines)
+
+
+CONTAINERS = """\
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+runtime = "{runtime}"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="podman with a storage of its own needs root")
+@pytest.mark.parametrize("kind", ["docker", "oci"])
+def test_podman_loads_and_runs_the_image(  # noqa: PLR0917 - fixtures
+    wardian: Wardian, with_base: Path, need: Need, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("podman", "runc")  # crun refuses machines with both versions of cgroups
+    (tmp_path / "containers.conf").write_text(CONTAINERS.format(runtime="runc"))
+    storage = f'[storage]\ndriver = "overlay"\ngraphroot = "{tmp_path}/root"\nrunroot = "{tmp_path}/run"\n'
+    (tmp_path / "storage.conf").write_text(storage)
+    monkeypatch.setenv("CONTAINERS_CONF", str(tmp_path / "containers.conf"))
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(tmp_path / "storage.conf"))
+    wardian("export", NAME, "--format", kind, "-o", str(tmp_path / "a.tar"))
+    loaded = said("podman", "load", "--quiet", "-i", tmp_path / "a.tar").strip().rpartition(" ")[2]
+    run = ["podman", "run", "--rm", "--network=host", loaded]
+    try:
+        assert said(*run, "python", "-c", "import sys; print(sys.prefix)").strip() == "/opt/env"
+        assert said(*run, "cat", "/etc/debian_version").startswith("12")
+    finally:
+        said("podman", "rmi", "--force", loaded)
+        if (tmp_path / "root" / "overlay").is_mount():
+            said("umount", "-l", tmp_path / "root" / "overlay")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="the folder's device files and owners need root")
+def test_a_folder_is_a_root_file_system(wardian: Wardian, with_base: Path, need: Need, tmp_path: Path) -> None:
+    need("chroot")
+    wardian("export", NAME, "--format", "dir", "-o", str(tmp_path / "root"))
+    assert said("chroot", tmp_path / "root", "/opt/env/bin/python", "-c", "print(6 * 7)").strip() == "42"
+    shutil.rmtree(tmp_path / "root")

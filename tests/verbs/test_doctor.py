@@ -1,0 +1,60 @@
+"""doctor on this very machine, as it is."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Wardian = Callable[..., Any]
+Need = Callable[..., None]
+
+
+@pytest.mark.engine
+def test_a_machine_that_can_run_says_so(wardian: Wardian, need: Need, home: Path) -> None:
+    need("bwrap", "unshare", "setpriv")
+    data = wardian("doctor", "--json").json()
+    assert data["works"] is True
+    states = {finding["name"]: finding["state"] for finding in data["findings"]}
+    for name in ("python", "uv", "bwrap", "util-linux", "namespaces", "overlay", "sandbox", "store"):
+        assert states[name] == "ok", name
+    assert not (home / "store").exists()  # looking changes nothing
+
+
+@pytest.mark.engine
+def test_people_get_a_line_for_each_and_a_verdict(wardian: Wardian, need: Need) -> None:
+    need("bwrap", "unshare", "setpriv")
+    lines = wardian("doctor").out.splitlines()
+    assert lines[0].startswith("✓ python")
+    assert lines[-1].startswith("images can be built and run here")
+
+
+def test_a_machine_without_anything_says_what_to_type(
+    wardian: Wardian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("sh", "id"):
+        (tmp_path / "bin" / name).symlink_to(f"/bin/{name}")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    said = wardian("doctor", code=1)
+    assert "apt-get install bubblewrap" in said.out
+    assert "✗ bwrap" in said.out
+    assert said.out.splitlines()[-1].startswith("images cannot be built and run here yet; ")
+
+
+@pytest.mark.engine
+def test_a_plain_user_gets_the_same(need: Need, plain_user: Any, tmp_path: Path) -> None:
+    need("bwrap", "unshare", "setpriv")
+    python = [sys.executable] if os.access("/root", os.X_OK) and not plain_user.prefix else ["/usr/bin/python3"]
+    paths = [path for path in sys.path if path]
+    done = subprocess.run(
+        [*plain_user.prefix, f"PYTHONPATH={':'.join(paths)}", f"WARDIAN_HOME={plain_user.home}/.wardian-doctor",
+         *python, "-m", "wardian", "doctor"] if plain_user.prefix else [*python, "-m", "wardian", "doctor"],
+        capture_output=True, text=True, check=False, cwd="/",
+    )  # fmt: skip
+    assert "namespaces" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "as a plain user" in done.stdout
