@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO, Literal
 
 from wardian.errors import WardianError
+from wardian.oci.compression import uncompressed
 from wardian.oci.digest import Hasher
 from wardian.oci.inflater import damage, inflater
 from wardian.oci.model import Descriptor
@@ -181,10 +182,8 @@ def open_layer(store: Store, layer: Descriptor) -> Iterator[IO[bytes]]:
         raw.seek(0)
         if start[:2] == b"\x1f\x8b":
             yield io.BufferedReader(Inflated(raw), _CHUNK)
-        elif start == b"\x28\xb5\x2f\xfd":
-            raise WardianError(f"layer {layer.digest} is compressed with zstd, which this Wardian cannot look into")
         else:
-            yield raw
+            yield uncompressed(raw)
 
 
 class Inflated(io.RawIOBase):
