@@ -99,8 +99,8 @@ def from_json(data: Any) -> Record:
 
 
 def new_id(moment: datetime) -> str:
-    """An id that sorts by time and does not meet another of the same second: ``20261121-015432-a1b2c3``."""
-    return f"{moment.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    """An id that sorts by time, to the millisecond, and does not meet another: ``20261121-015432-123a1b``."""
+    return f"{moment.astimezone(UTC):%Y%m%d-%H%M%S}-{moment.microsecond // 1000:03}{secrets.token_hex(2)[:3]}"
 
 
 def stamp(moment: datetime) -> str:

@@ -44,7 +44,7 @@ class Shelf:
     def all(self) -> list[Run]:
         """The runs, the oldest first, each with the state it has now. What is not a record is passed over."""
         found = [*self._in(self.state / "runs"), *(run for run in self._in(self.home / "runs") if self._ours(run))]
-        return sorted(found, key=lambda run: run.record.id)
+        return sorted(found, key=lambda run: (run.record.created, run.record.id))
 
     def find(self, word: str) -> Run:
         """The run with this id, name (of the latest so named), or beginning of an id; ``@last`` is the latest."""

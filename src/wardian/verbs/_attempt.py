@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from wardian.command import Command
 from wardian.errors import EngineFailed, SpecError, WardianError
 from wardian.plan.containers import Bind, Container
 from wardian.plan.labels import OURS
 from wardian.runs.processes import identify
-from wardian.runs.record import LOG, Code, Record, new_id, public, stamp, write
+from wardian.runs.record import LOG, SECRET, Code, Record, new_id, public, stamp, write
 from wardian.runs.shelf import Shelf
 from wardian.runs.snapshot import snapshot
 from wardian.runs.supervise import Outcome, attend, status_pipe
@@ -142,6 +143,15 @@ def _begin(workspace: Workspace, launch: Launch, *, detached: bool) -> "Attempt"
     return attempt
 
 
+def masked(command: Command) -> Command:
+    """The command as it may be shown: values of variables that are named like secrets are hidden."""
+    shown = {}
+    for key, line in command.env.items():
+        name, equals, value = line.partition("=")
+        shown[key] = f"{name}={'***' if equals and SECRET.search(name) else value}"
+    return replace(command, env=shown)
+
+
 @dataclass
 class Attempt:
     """One run from its first record to its last. ``say`` hears that the program began, or why it did not."""
@@ -176,7 +186,7 @@ class Attempt:
             status = stack.enter_context(status_pipe())
             container, place = self.launch.container, place_of(self.workspace)
             ready = stack.enter_context(runtime().ready(container, place, status_fd=status.fd, die_with_parent=False))
-            console.trace(ready.command)
+            console.trace(masked(ready.command))
             if ready.missing:
                 self.say(f"{ready.missing.code} {ready.missing.reason}")
                 console.note(f"wardian: {ready.missing.reason}")

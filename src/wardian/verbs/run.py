@@ -14,6 +14,7 @@ from wardian.plan.devices import choose as choose_devices
 from wardian.plan.launch import ENV_NAME, Machine, Wishes, container, mount, setting
 from wardian.runs.terminal import streams, wants_tty
 from wardian.runtimes import runtime
+from wardian.runtimes.base import engine
 from wardian.spec.units import size
 from wardian.verbs import verb
 from wardian.verbs._attempt import Launch, go, go_detached
@@ -89,7 +90,9 @@ def plan(workspace: Workspace, chosen: Chosen, wishes: Wishes, flags: dict[str, 
     if ports:
         said = ", ".join(f"{name} {_port(port, table.ports[name])}" for name, port in ports.items())
         workspace.console.note(f"ports: {said}")
-    machine = Machine(caller(), str(workspace.root), ports, gpus(workspace, flags["gpus"]), os.environ.get("TERM"))
+    with engine():
+        chosen_gpus = gpus(workspace, flags["gpus"])
+    machine = Machine(caller(), str(workspace.root), ports, chosen_gpus, os.environ.get("TERM"))
     mounts = workspace.spec.mounts if has_project(workspace) else {}
     made = container(chosen.digest, chosen.config, table, mounts=mounts, wishes=wishes, machine=machine)
     check_mounts(made.binds)

@@ -102,7 +102,7 @@ def shelf(tmp_path: Path) -> Shelf:
 
 def put(shelf: Shelf, run_id: str, **changes: object) -> None:
     folder, _ = shelf.make(run_id)
-    write(folder, record(id=run_id, project=str(shelf.state.parent), **changes))
+    write(folder, record(id=run_id, created=run_id, project=str(shelf.state.parent), **changes))
 
 
 def test_runs_are_found_by_id_beginning_name_and_age(shelf: Shelf) -> None:
