@@ -45,6 +45,10 @@ class Sources(Protocol):
         """A base image's manifest."""
         ...
 
+    def close(self) -> None:
+        """End the connections that were opened."""
+        ...
+
 
 @dataclass(frozen=True)
 class Site:

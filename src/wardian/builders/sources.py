@@ -89,6 +89,11 @@ class Locked:
         with open_registry(self.environ, self.host.run, ca_bundle=self.machine.ca_bundle) as registry:
             return ensure(base, platform, store=self.store, registry=registry)
 
+    def close(self) -> None:
+        """End the connections that fetching opened."""
+        if "fetcher" in self.__dict__:
+            self.fetcher.transport.__exit__(None, None, None)
+
     @cached_property
     def fetcher(self) -> "Fetcher":
         """The one fetcher of this build: it remembers what indexes answered."""

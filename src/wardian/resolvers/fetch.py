@@ -271,7 +271,7 @@ class Fetcher:
             with explained(self.store.root), partial.open("r+b" if have else "wb") as out:
                 out.seek(have)
                 out.truncate()
-                for chunk in response.iter_raw(_CHUNK):
+                for chunk in response.iter_raw():  # as it comes: what was there before a cut is kept
                     out.write(chunk)
                     have += len(chunk)
                     if advance:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,7 +53,11 @@ def opened(
     machine = read_machine(environ)
     sources = Locked(store, host, machine, environ, substitutes, indexes)
     site = Site(store, host, machine, sources, cache(lambda: namespace(host)), EPOCH, root, environ)
-    with open_registry(environ, host.run, ca_bundle=machine.ca_bundle) as registry, site.temporary() as scratch:
+    with (
+        closing(sources),
+        open_registry(environ, host.run, ca_bundle=machine.ca_bundle) as registry,
+        site.temporary() as scratch,
+    ):
         fetcher = sources.fetcher
         systems = Systems(host, store, machine, registry, fetcher, substitutes, upgrade, display)
         uv = Uv(

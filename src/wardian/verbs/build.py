@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,7 @@ def _site(workspace: Workspace, machine: "Machine", archive: Path | None, wanted
 
 def _run(workspace: Workspace, graph: "Graph") -> None:
     outcomes: list[Outcome] = []
-    with workspace.console.progress() as display:
+    with closing(graph.site.sources), workspace.console.progress() as display:
         outcomes.extend(graph.run(display))
     order = [plan.id for plan in graph.plans]
     outcomes.sort(key=lambda outcome: order.index(outcome.plan.id))
