@@ -123,7 +123,8 @@ def guarded(argv: list[str]) -> int:
 
 
 def _say(argv: list[str], error: WardianError) -> None:
-    if "--json" in argv:
+    ours = argv[: argv.index("--")] if "--" in argv else argv  # what follows -- is a program's
+    if "--json" in ours:
         body: dict[str, Any] = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
         if isinstance(error, SpecError):
             body["faults"] = [

@@ -19,6 +19,7 @@ import pytest
 
 from tests.people import Person, ourselves, single
 from tests.rootfs import add_busybox
+from wardian.runs.processes import children, inner
 from wardian.store.store import Store
 
 DRIVE = Path(__file__).parent / "drive.py"
@@ -650,6 +651,48 @@ def test_a_shell_controls_its_jobs(world: World, terminal: Callable[[list[str]],
     window.until(b"alive")
     window.type(b"exit 9\n")
     assert window.code() == 9
+
+
+# ── entering ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def first_process(of: int) -> int:
+    """The sandbox's first process, looked for under the driver's."""
+    waiting = [of]
+    while waiting:
+        pid = waiting.pop()
+        if len(inner(pid)) > len(inner(of)):
+            return pid
+        waiting += children(pid)
+    raise AssertionError("no sandbox under the driver")
+
+
+@pytest.mark.parametrize("who", ["host", "root", "4321:99"])
+def test_another_program_joins_a_container_that_runs(world: World, who: str) -> None:
+    if world.person.kind == "root" and who == "4321:99":
+        os.chown(world.folder, 4321, 99)
+    script = "id >/w/first; touch /tmp/mine; echo ready; exec sleep 60"
+    child = world.start(
+        *("sh", "-c", script),
+        user=who,
+        env={"A": "x\ny"},
+        binds=[[str(world.folder), "/w"]],
+        workdir="/w",
+        network=False,
+    )
+    ready_line(child)
+    try:
+        enter = [*world.python, "-m", "wardian.runs.enter", str(first_process(child.pid)), "/w"]
+        script = 'id >second; cmp first second && echo "$A"; ls /tmp; ls /sys/class/net; touch by; exit 9'
+        done = subprocess.run([*enter, "sh", "-c", script], capture_output=True, text=True, timeout=30, check=False)
+        assert (done.returncode, done.stderr) == (9, "")
+        assert done.stdout.split()[:3] == ["x", "y", "mine"]
+        assert (world.folder / "by").stat().st_uid == (world.folder / "first").stat().st_uid
+        for words, code in ((["no-such"], 127), (["/etc/plain"], 126), (["sh", "-c", "kill -9 $$"], 137)):
+            assert subprocess.run([*enter, *words], capture_output=True, timeout=30, check=False).returncode == code
+    finally:
+        child.terminate()
+        child.communicate(timeout=30)
 
 
 # ── many layers ────────────────────────────────────────────────────────────────────────────────────────────────────

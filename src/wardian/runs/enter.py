@@ -6,6 +6,7 @@ program, which is written down nowhere, and drops the rights that the program do
 """
 
 import ctypes
+import fcntl
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from wardian.runs.processes import program
 from wardian.runs.supervise import fork_and_wait
 
 CLONE = {"user": 0x10000000, "mnt": 0x00020000, "ipc": 0x08000000, "net": 0x40000000, "pid": 0x20000000}
+NS_GET_USERNS = 0xB701
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
 LAST = 63
 
@@ -67,16 +69,21 @@ def _ids(pid: int) -> tuple[int, int]:
 
 
 def _join(pid: int) -> None:
-    """Enter every namespace that is not already ours, the user namespace first: it gives the right to the others."""
-    opened = []
-    for name, flag in CLONE.items():
-        theirs = Path(f"/proc/{pid}/ns/{name}")
-        if theirs.stat().st_ino != Path(f"/proc/self/ns/{name}").stat().st_ino:
-            opened.append((name, flag, os.open(theirs, os.O_RDONLY | os.O_CLOEXEC)))
+    """Enter every namespace that is not already ours.
+
+    First the user namespace that owns the others, which gives the right to enter them; at last the process's own, which
+    may be one deeper (bwrap makes a second one to mount devpts). Source: ioctl_ns(2), setns(2).
+    """
+    opened = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in CLONE}
+    ours = {name: Path(f"/proc/self/ns/{name}").stat().st_ino for name in CLONE}  # mnt hides this process's own /proc
+    owner = fcntl.ioctl(opened["mnt"], NS_GET_USERNS)
     libc = ctypes.CDLL(None, use_errno=True)
-    for name, flag, descriptor in opened:
-        if libc.setns(descriptor, flag):
+    order = ("ipc", "net", "pid", "mnt", "user")
+    for name, descriptor in (("user", owner), *((name, opened[name]) for name in order)):
+        there = os.fstat(descriptor).st_ino
+        if there != ours[name] and libc.setns(descriptor, CLONE[name]):
             raise Failed(f"the {name} namespace: {os.strerror(ctypes.get_errno())}")
+        ours[name] = there
 
 
 def _become(words: Sequence[str], workdir: str, env: dict[bytes, bytes], ids: tuple[int, int] | None) -> NoReturn:

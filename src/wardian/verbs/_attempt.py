@@ -147,8 +147,8 @@ def masked(command: Command) -> Command:
     """The command as it may be shown: values of variables that are named like secrets are hidden."""
     shown = {}
     for key, line in command.env.items():
-        name, equals, value = line.partition("=")
-        shown[key] = f"{name}={'***' if equals and SECRET.search(name) else value}"
+        name, equals, _ = line.partition("=")
+        shown[key] = f"{name}=***" if equals and SECRET.search(name) else line
     return replace(command, env=shown)
 
 
