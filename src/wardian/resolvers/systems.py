@@ -20,6 +20,7 @@ from wardian.resolvers.upgrade import Upgrade
 from wardian.spec.matrix import Variant
 from wardian.spec.models import Image
 from wardian.spec.substitute import substitute
+from wardian.store.contents import Contents, contents, read
 from wardian.store.store import Store
 
 GLIBC = 28  # taken when a base does not tell: manylinux_2_28, which all that is maintained has
@@ -42,27 +43,36 @@ class Foreign:
         return self.base.digest or ""
 
     @cached_property
+    def whole(self) -> Contents:
+        """Its files; made once, since every layer is read for it."""
+        return contents(self.store, self.digest)
+
+    def read(self, path: str) -> bytes:
+        """A file of it; empty where there is none."""
+        return read(self.store, self.digest, self.whole, path) or b""
+
+    def _text(self, path: str) -> str:
+        return self.read(path).decode(errors="replace")
+
+    @cached_property
     def status(self) -> str:
         """Dpkg's list of what is installed; "" where there is none."""
-        return (images.read_file(self.store, self.digest, "/var/lib/dpkg/status") or b"").decode(errors="replace")
+        return self._text("/var/lib/dpkg/status")
 
     @cached_property
     def suite(self) -> Suite:
         """The suite that its packages come from."""
-        text = images.read_file(self.store, self.digest, "/etc/os-release") or images.read_file(
-            self.store, self.digest, "/usr/lib/os-release"
-        )
-        return suite_of_release((text or b"").decode(errors="replace"), self.platform)
+        return suite_of_release(self._text("/etc/os-release") or self._text("/usr/lib/os-release"), self.platform)
 
     @cached_property
     def python(self) -> tuple[str, str] | None:
         """Version and path of its Python."""
-        return images.python_of(self.store, self.digest)
+        return images.python_of(self.store, self.digest, self.whole)
 
     @cached_property
     def pylock(self) -> str:
         """The lock of the distributions that it holds, when Wardian made it."""
-        return (images.read_file(self.store, self.digest, PYLOCK) or b"").decode(errors="replace")
+        return self._text(PYLOCK)
 
     @cached_property
     def glibc(self) -> int:
@@ -137,7 +147,7 @@ class Systems:
         origin = ""
         if system and system.foreign:
             origin = system.foreign.digest
-            own = images.read_file(self.store, origin, suite.keyring)
+            own = system.foreign.read(suite.keyring)
             if own:
                 keyring = self._keep_keys(own)
         if (suite, origin) not in self.apts:
