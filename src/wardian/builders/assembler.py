@@ -42,7 +42,9 @@ def environment(layer: Environment, beneath: Beneath, site: Site, say: Callable[
         Entry(f"/{inside}/lib/python{layer.python}/site-packages", "dir", 0o755, ""),
         Entry(f"/{inside}/lib64", "symlink", 0o777, "lib"),
     ]
-    texts = {f"{inside}/pyvenv.cfg": settings.encode(), f"{inside}/pylock.toml": layer.pylock.encode()}
+    texts = {f"{inside}/pyvenv.cfg": settings.encode()}
+    if layer.pylock:
+        texts[f"{inside}/pylock.toml"] = layer.pylock.encode()
     entries += [Entry(f"/{path}", "file", 0o644, "") for path in texts]
     return site.write(layer, lambda out: write_layer(out, stream(entries, site.epoch, texts)))
 

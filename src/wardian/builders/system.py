@@ -116,6 +116,8 @@ def passage(machine: Machine) -> tuple[tuple[Bind, ...], dict[str, str]]:
     env = machine.environment(_BUNDLE if bundle else None)
     if bundle:
         env |= dict.fromkeys(_CA_NAMES, _BUNDLE)
+    else:
+        env = {name: value for name, value in env.items() if value != machine.ca_bundle}
     for at, place in enumerate(machine.folders):
         if Path(place).is_dir():
             inside = f"{OURS}/indexes/{at}"

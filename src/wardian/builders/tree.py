@@ -50,8 +50,7 @@ class Tree:
         if not found.is_dir():
             if self._secret(start):
                 return ()
-            name = f"/{found.name}" if target.endswith("/") else ""
-            return (_file(target.rstrip("/") + name, found),)
+            return (_file(_absolute(target, found.name if target.endswith("/") else ""), found),)
         inside = "" if start == "." else start
         entries = [Entry(_absolute(target, ""), "dir", 0o755, "")] if _absolute(target, "") != "/" else []
         for path in self.walk(inside):
@@ -110,7 +109,7 @@ def _absolute(target: str, relative: str) -> str:
     """The path in the image. Behind /bin and its like stand symbolic links: a folder of a layer would replace them."""
     path = normpath(f"/{target}/{relative}").replace("//", "/")
     first, _, rest = path[1:].partition("/")
-    return f"/usr/{first}/{rest}".rstrip("/") if first in _MERGED and (rest or not relative) else path
+    return f"/usr/{first}/{rest}".rstrip("/") if first in _MERGED else path
 
 
 def _head(path: Path, size: int) -> bytes:

@@ -33,7 +33,7 @@ def test_certificates_are_bound_and_announced(tmp_path: Path) -> None:
 
 def test_a_bundle_that_is_not_there_is_not_announced(tmp_path: Path) -> None:
     binds, env = passage(Machine(ca_bundle=str(tmp_path / "gone")))
-    assert "SSL_CERT_FILE" not in env or env["SSL_CERT_FILE"] == str(tmp_path / "gone")
+    assert "SSL_CERT_FILE" not in env
     assert not any(bind.source == str(tmp_path / "gone") for bind in binds)
 
 
