@@ -109,6 +109,13 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._file(self.index.folder / unquote(self.path.rpartition("/")[2]))
 
+    def do_HEAD(self) -> None:
+        """The length of a file, which uv asks for before it reads a part of a wheel."""
+        path = self.index.folder / unquote(self.path.rpartition("/")[2])
+        self.send_response(200 if path.is_file() else 404)
+        self.send_header("Content-Length", str(path.stat().st_size if path.is_file() else 0))
+        self.end_headers()
+
     def _file(self, path: Path) -> None:
         given = self.headers.get("Range")
         self.index.asked.append((self.path, given))
