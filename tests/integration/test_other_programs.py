@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,33 +94,46 @@ CONTAINERS = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
-runtime = "{runtime}"
+runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
 
 
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory: podman syncs every layer to the disk, which takes most of a minute."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="podman with a storage of its own needs root")
 @pytest.mark.parametrize("kind", ["docker", "oci"])
 def test_podman_loads_and_runs_the_image(  # noqa: PLR0917 - fixtures
-    wardian: Wardian, with_base: Path, need: Need, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    wardian: Wardian,
+    with_base: Path,
+    need: Need,
+    memory: Path,
+    memory: Path,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     need("podman", "runc")  # crun refuses machines with both versions of cgroups
-    (tmp_path / "containers.conf").write_text(CONTAINERS.format(runtime="runc"))
-    storage = f'[storage]\ndriver = "overlay"\ngraphroot = "{tmp_path}/root"\nrunroot = "{tmp_path}/run"\n'
-    (tmp_path / "storage.conf").write_text(storage)
-    monkeypatch.setenv("CONTAINERS_CONF", str(tmp_path / "containers.conf"))
-    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(tmp_path / "storage.conf"))
-    wardian("export", NAME, "--format", kind, "-o", str(tmp_path / "a.tar"))
-    loaded = said("podman", "load", "--quiet", "-i", tmp_path / "a.tar").strip().rpartition(" ")[2]
+    (memory / "containers.conf").write_text(CONTAINERS)
+    storage = f'[storage]\ndriver = "overlay"\ngraphroot = "{memory}/root"\nrunroot = "{memory}/run"\n'
+    (memory / "storage.conf").write_text(storage)
+    monkeypatch.setenv("CONTAINERS_CONF", str(memory / "containers.conf"))
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(memory / "storage.conf"))
+    wardian("export", NAME, "--format", kind, "-o", str(memory / "a.tar"))
+    loaded = said("podman", "load", "--quiet", "-i", memory / "a.tar").strip().rpartition(" ")[2]
     run = ["podman", "run", "--rm", "--network=host", loaded]
     try:
         assert said(*run, "python", "-c", "import sys; print(sys.prefix)").strip() == "/opt/env"
         assert said(*run, "cat", "/etc/debian_version").startswith("12")
     finally:
         said("podman", "rmi", "--force", loaded)
-        if (tmp_path / "root" / "overlay").is_mount():
-            said("umount", "-l", tmp_path / "root" / "overlay")
+        if (memory / "root" / "overlay").is_mount():
+            said("umount", "-l", memory / "root" / "overlay")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="the folder's device files and owners need root")

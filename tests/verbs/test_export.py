@@ -133,7 +133,7 @@ def test_a_layer_that_writes_through_a_link_writes_inside(wardian: Wardian, stor
     assert (tmp_path / "root" / "a" / "x").read_bytes() == b"1"
     for name in ("rude", "hard"):
         assert (
-            "leaves the image"
+            "leads out of the image"
             in wardian("export", f"demo/{name}:1", "--format", "dir", "-o", f"{tmp_path}/{name}", code=1).err
         )
     assert list(outside.iterdir()) == []

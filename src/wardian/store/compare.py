@@ -2,7 +2,7 @@
 
 from wardian.oci.model import Descriptor
 from wardian.plan.difference import Change, changed
-from wardian.store.contents import Placed, contents, members
+from wardian.store.contents import Placed, contents, digests
 from wardian.store.store import Store
 
 
@@ -33,20 +33,22 @@ class _Side:
     def place(self, path: str) -> tuple[str, int] | None:
         """Where a path's bytes are: the same place in both images holds the same."""
         placed = self.entries.get(path)
-        return (self._layers[placed.layer].digest, placed.member.at) if placed else None
+        return (self._layers[placed.layer].digest, placed.at) if placed else None
 
     def digests(self, paths: list[str]) -> dict[str, str]:
         """The digests of files."""
-        hashed = {
-            at: {member.at: member.content for member in members(self._store, self._layers[at], hashed=True)}
-            for at in {self.entries[path].layer for path in paths}
+        places = {path: self.entries[path] for path in paths}
+        layers = {placed.layer for placed in places.values()}
+        found = {
+            layer: digests(self._store, self._layers[layer], {one.at for one in places.values() if one.layer == layer})
+            for layer in layers
         }
-        return {path: hashed[self.entries[path].layer][self.entries[path].member.at] for path in paths}
+        return {path: found[placed.layer][placed.at] for path, placed in places.items()}
 
 
 def _told(placed: Placed) -> str:
-    member = placed.member
-    if member.kind == "symlink":
-        return f"symlink to {member.target}"
-    size = f" {member.size} B" if member.kind == "file" else ""
-    return f"{member.kind} {member.mode:04o} {member.uid}:{member.gid}{size}"
+    entry = placed.entry
+    if entry.kind == "symlink":
+        return f"symlink to {entry.link}"
+    size = f" {entry.size} B" if entry.kind == "file" else ""
+    return f"{'folder' if entry.kind == 'dir' else entry.kind} {entry.mode:04o} {entry.uid}:{entry.gid}{size}"

@@ -5,13 +5,14 @@ make is left out, and counted.
 """
 
 import os
-import shutil
+import stat
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from wardian.errors import WardianError
-from wardian.store.contents import Contents, Member, contents, open_layer, walk
+from wardian.oci.tar import Entry
+from wardian.store.contents import Contents, contents, walk
 from wardian.store.export import EPOCH, blobs, replacing_folder, verified
 from wardian.store.store import Store, Tagged
 
@@ -29,8 +30,7 @@ def export_folder(store: Store, image: Tagged, target: Path, *, as_root: bool) -
         writer = _Writer(folder, whole, as_root=as_root)
         writer.folders()
         for at, layer in enumerate(store.manifest(image.descriptor.digest).layers):
-            with open_layer(store, layer) as stream:
-                writer.files(at, stream, layer.digest)
+            writer.files(at, walk(store, layer), layer.digest)
         writer.rest()
         writer.finish()
     return tuple(f"{count} {what}" for what, count in sorted(writer.left_out.items()))
@@ -47,66 +47,63 @@ class _Writer:
 
     def folders(self) -> None:
         """Make all folders, closed to others until they are finished."""
-        for path in self._of("folder"):
+        for path in self._of("dir"):
             (self._folder / path).mkdir(mode=0o700)
 
-    def files(self, layer: int, stream: IO[bytes], name: str) -> None:
+    def files(self, layer: int, tar: Iterator[tuple[Entry, Iterator[memoryview]]], name: str) -> None:
         """Write the files that are seen in one layer; hard links to one file stay links."""
         wanted: defaultdict[int, list[str]] = defaultdict(list)
         for path in self._of("file"):
             placed = self._whole.entries[path]
             if placed.layer == layer:
-                wanted[placed.member.at].append(path)
-        if not wanted:
-            return
-        for at, (_, content) in enumerate(walk(stream, name)):
-            if at in wanted and content is not None:
+                wanted[placed.at].append(path)
+        for at, (_, content) in enumerate(tar):
+            if at in wanted:
                 first, *others = wanted.pop(at)
-                self._file(self._folder / first, self._whole.entries[first].member, content)
+                self._file(self._folder / first, self._whole.entries[first].entry, content)
                 for path in others:
                     (self._folder / path).hardlink_to(self._folder / first)
-                if not wanted:
-                    return
         if wanted:
             raise WardianError(f"layer {name} changed while it was read")
 
     def rest(self) -> None:
         """Make symbolic links, pipes and device files: they need no content, and nothing is written through them."""
         for path in self._of("symlink"):
-            place, member = self._folder / path, self._whole.entries[path].member
-            place.symlink_to(member.target)
-            self._attributes(place, member)
-        for path in (*self._of("fifo"), *self._of("device")):
-            place, member = self._folder / path, self._whole.entries[path].member
-            if member.kind == "fifo":
+            place, entry = self._folder / path, self._whole.entries[path].entry
+            place.symlink_to(entry.link)
+            self._attributes(place, entry)
+        for path in (*self._of("fifo"), *self._of("char"), *self._of("block")):
+            place, entry = self._folder / path, self._whole.entries[path].entry
+            if entry.kind == "fifo":
                 os.mkfifo(place)
             elif self._as_root:
-                os.mknod(place, member.mode | member.device[0], os.makedev(*member.device[1:]))
+                kind = stat.S_IFCHR if entry.kind == "char" else stat.S_IFBLK
+                os.mknod(place, entry.mode | kind, os.makedev(*entry.device))
             else:
                 self.left_out["device files"] += 1
                 continue
-            self._attributes(place, member)
+            self._attributes(place, entry)
 
     def finish(self) -> None:
         """Give the folders their modes and times, the inner ones first."""
-        for path in reversed(self._of("folder")):
-            self._attributes(self._folder / path, self._whole.entries[path].member)
+        for path in reversed(self._of("dir")):
+            self._attributes(self._folder / path, self._whole.entries[path].entry)
         os.utime(self._folder, (EPOCH, EPOCH))
 
     def _of(self, kind: str) -> list[str]:
-        return [path for path, placed in sorted(self._whole.entries.items()) if placed.member.kind == kind]
+        return [path for path, placed in sorted(self._whole.entries.items()) if placed.entry.kind == kind]
 
-    def _file(self, place: Path, member: Member, content: IO[bytes]) -> None:
+    def _file(self, place: Path, entry: Entry, content: Iterator[memoryview]) -> None:
         with place.open("xb") as out:
-            shutil.copyfileobj(content, out, _CHUNK)
-        self._attributes(place, member)
+            out.writelines(content)
+        self._attributes(place, entry)
 
-    def _attributes(self, place: Path, member: Member) -> None:
+    def _attributes(self, place: Path, entry: Entry) -> None:
         if self._as_root:
-            os.chown(place, member.uid, member.gid, follow_symlinks=False)
-        if member.kind != "symlink":
-            place.chmod(member.mode)  # after chown, which takes setuid away
-        for name, value in member.xattrs:
+            os.chown(place, entry.uid, entry.gid, follow_symlinks=False)
+        if entry.kind != "symlink":
+            place.chmod(entry.mode)  # after chown, which takes setuid away
+        for name, value in entry.xattrs:
             if self._as_root or name.startswith("user."):
                 try:
                     os.setxattr(place, name, value, follow_symlinks=False)
@@ -114,4 +111,4 @@ class _Writer:
                     self.left_out["extended attributes that this file system does not take"] += 1
             else:
                 self.left_out["extended attributes that only root may set"] += 1
-        os.utime(place, (member.mtime, member.mtime), follow_symlinks=False)
+        os.utime(place, (entry.mtime, entry.mtime), follow_symlinks=False)

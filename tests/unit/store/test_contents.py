@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from tests.images import add_image, layer
 from wardian.errors import WardianError
+from wardian.oci.digest import sha256
 from wardian.oci.model import LAYER_GZIP, Descriptor
-from wardian.store.contents import Contents, Inflated, Member, clean, contents, members, open_layer, read
+from wardian.oci.tar import Entry
+from wardian.store.contents import Contents, contents, digests, read, walk
 from wardian.store.store import Store
 
-DAMAGED = r"damaged layer|not a tar"
+DAMAGED = r"damaged|cut off|not a tar|checksum"
 
 
 @pytest.fixture
@@ -23,22 +25,22 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def laid(*layers: list[Member]) -> Contents:
+def laid(*layers: list[Entry]) -> Contents:
     whole = Contents()
     for at, one in enumerate(layers):
         whole.lay(one, at)
     return whole
 
 
-def file(path: str, at: int = 0) -> Member:
-    return Member(path, "file", at)
+def file(path: str) -> Entry:
+    return Entry(path)
 
 
 def test_upper_layers_win_and_parents_are_implied() -> None:
-    whole = laid([file("a/b/c")], [file("a/b/c", 1), file("x", 2)])
+    whole = laid([file("a/b/c")], [file("a/b/c"), file("x")])
     assert sorted(whole.entries) == ["a", "a/b", "a/b/c", "x"]
     assert whole.entries["a/b/c"].layer == 1
-    assert whole.entries["a/b"].member.kind == "folder"
+    assert whole.entries["a/b"].entry.kind == "dir"
 
 
 def test_whiteouts_hide_what_lies_beneath_only() -> None:
@@ -46,7 +48,7 @@ def test_whiteouts_hide_what_lies_beneath_only() -> None:
     above = [file("etc/.wh.a"), file("etc/new"), file("opt/x/.wh..wh..opq"), file("opt/x/own")]
     whole = laid(beneath, above)
     assert sorted(whole.entries) == ["etc", "etc/b", "etc/new", "opt", "opt/x", "opt/x/own"]
-    again = laid(beneath, [*above, file("etc/a", 9)])  # a file both removed and made anew by one layer
+    again = laid(beneath, [*above, file("etc/a")])  # a file both removed and made anew by one layer
     assert again.entries["etc/a"].layer == 1
 
 
@@ -57,27 +59,39 @@ def test_a_whiteout_of_a_folder_takes_all_in_it() -> None:
 def test_a_file_replaces_a_folder_and_a_folder_a_file() -> None:
     whole = laid([file("a/b"), file("x")], [file("a"), file("x/y")])
     assert sorted(whole.entries) == ["a", "x", "x/y"]
-    assert whole.entries["a"].member.kind == "file"
-    assert whole.entries["x"].member.kind == "folder"
+    assert whole.entries["a"].entry.kind == "file"
+    assert whole.entries["x"].entry.kind == "dir"
     assert whole.names("") == ["a", "x"]
 
 
 def test_a_folder_over_a_link_hides_it() -> None:
-    whole = laid([Member("lib", "symlink", 0, target="usr/lib"), file("usr/lib/a")], [file("lib/b")])
-    assert whole.entries["lib"].member.kind == "folder"
+    whole = laid([Entry("lib", "symlink", link="usr/lib"), file("usr/lib/a")], [file("lib/b")])
+    assert whole.entries["lib"].entry.kind == "dir"
     assert whole.resolve("lib/a") is None
+
+
+def test_a_layer_goes_through_its_own_links_only() -> None:
+    """As when it is unpacked by itself, which is how the sandbox sees it."""
+    link = Entry("lib", "symlink", link="usr/lib")
+    assert "usr/lib/b" in laid([link, file("usr/lib/a"), file("lib/b")]).entries
+    assert "usr/lib/b" in laid([link, file("lib/b")]).entries
+    other = laid([link, file("usr/lib/a")], [file("lib/b"), Entry("c", "hardlink", link="lib/b")])
+    assert other.entries["lib"].entry.kind == "dir"
+    assert other.entries["c"].entry.path == "lib/b"
+    assert "x" in laid([Entry("up", "symlink", link="../.."), file("up/x")]).entries
+    laid([Entry("loop", "symlink", link="loop"), file("loop/x")])
 
 
 def test_links_are_followed_inside_the_image() -> None:
     whole = laid(
         [
             file("usr/lib/os-release"),
-            Member("etc/os-release", "symlink", 1, target="../usr/lib/os-release"),
-            Member("lib", "symlink", 2, target="usr/lib"),
-            Member("abs", "symlink", 3, target="/usr/lib/os-release"),
-            Member("out", "symlink", 4, target="../../../usr/lib"),
-            Member("loop", "symlink", 5, target="loop"),
-            Member("gone", "symlink", 6, target="nowhere"),
+            Entry("etc/os-release", "symlink", link="../usr/lib/os-release"),
+            Entry("lib", "symlink", link="usr/lib"),
+            Entry("abs", "symlink", link="/usr/lib/os-release"),
+            Entry("out", "symlink", link="../../../usr/lib"),
+            Entry("loop", "symlink", link="loop"),
+            Entry("gone", "symlink", link="nowhere"),
         ]
     )
     for path in (
@@ -96,22 +110,12 @@ def test_links_are_followed_inside_the_image() -> None:
 
 
 def test_hard_links_are_the_file_they_name_even_when_its_name_goes() -> None:
-    whole = laid([file("a"), Member("b", "hardlink", 1, target="a")], [file("a", 0), file("c", 1)])
+    whole = laid([file("a"), Entry("b", "hardlink", link="a")], [file("a"), file("c")])
     assert whole.entries["b"].layer == 0
-    assert whole.entries["b"].member.path == "a"
+    assert whole.entries["b"].entry.path == "a"
     assert whole.entries["a"].layer == 1
     with pytest.raises(WardianError, match="hard link to nothing: 'b' → 'nope'"):
-        laid([Member("b", "hardlink", 0, target="nope")])
-
-
-@pytest.mark.parametrize("path", ["../x", "a/../../x", "a/..", "/..", "a\0b"])
-def test_a_path_that_leaves_is_refused(path: str) -> None:
-    with pytest.raises(WardianError, match="leaves the image"):
-        clean(path, "sha256:1")
-
-
-def test_paths_are_cleaned() -> None:
-    assert [clean(path, "") for path in ("./a/b/", "/a//b", "a/./b", "./", "/")] == ["a/b", "a/b", "a/b", "", ""]
+        laid([Entry("b", "hardlink", link="nope")])
 
 
 def test_an_image_is_read(store: Store) -> None:
@@ -123,19 +127,18 @@ def test_an_image_is_read(store: Store) -> None:
     assert read(store, digest, whole, "etc/hard") == b"one\n"
     assert read(store, digest, whole, "etc") is None
     assert read(store, digest, whole, "nothing") is None
-    assert whole.entries["opt"].member.mode == 0o700
+    assert whole.entries["opt"].entry.mode == 0o700
     with pytest.raises(WardianError, match="too many to read"):
         read(store, digest, whole, "etc/name", limit=2)
 
 
-def test_members_are_hashed_when_asked(store: Store) -> None:
-    digest = add_image(store, "a/b:1", [layer({"empty": b"", "x": b"abc", "l": "x"})]).digest
-    blob = store.manifest(digest).layers[0]
-    hashes = {member.path: member.content for member in members(store, blob, hashed=True)}
-    assert hashes["x"] == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert hashes["empty"].startswith("sha256:e3b0c442")
-    assert hashes["l"] == ""
-    assert {member.content for member in members(store, blob)} == {""}
+def listed(store: Store, blob: Descriptor) -> list[Entry]:
+    return [entry for entry, _ in walk(store, blob)]
+
+
+def test_files_are_hashed_when_asked(store: Store) -> None:
+    digest = add_image(store, "a/b:1", [layer({"empty": b"", "x": b"abc", "y": b"no"})]).digest
+    assert digests(store, store.manifest(digest).layers[0], {0, 1}) == {0: sha256(b""), 1: sha256(b"abc")}
 
 
 def stored(store: Store, content: bytes) -> Descriptor:
@@ -143,35 +146,28 @@ def stored(store: Store, content: bytes) -> Descriptor:
 
 
 def test_a_plain_tar_is_read_whatever_its_media_type(store: Store) -> None:
-    assert [member.path for member in members(store, stored(store, layer({"a": b"1"})))] == ["a"]
+    assert [entry.path for entry in listed(store, stored(store, layer({"a": b"1"})))] == ["a"]
 
 
 @pytest.mark.parametrize("cut", [5, 30, -12, -4])
 def test_a_cut_layer_is_named(store: Store, cut: int) -> None:
     whole = gzip.compress(layer({"a": bytes(range(256)) * 100}), mtime=0)
     blob = stored(store, whole[:cut])
-    with pytest.raises(WardianError, match=DAMAGED), open_layer(store, blob) as stream:
-        stream.read()
+    with pytest.raises(WardianError, match=DAMAGED):
+        listed(store, blob)
 
 
 def test_other_damage_is_named(store: Store) -> None:
     whole = bytearray(gzip.compress(layer({"a": b"1" * 1000}), mtime=0))
     whole[20] ^= 0xFF
     with pytest.raises(WardianError, match=DAMAGED):
-        list(members(store, stored(store, bytes(whole))))
-    with pytest.raises(WardianError, match="not a tar file"):
-        list(members(store, stored(store, gzip.compress(b"no tar at all" * 100))))
-    with pytest.raises(WardianError, match="zstd"):
-        list(members(store, stored(store, b"\x28\xb5\x2f\xfd....")))
+        listed(store, stored(store, bytes(whole)))
+    with pytest.raises(WardianError, match=DAMAGED):
+        listed(store, stored(store, gzip.compress(b"no tar at all" * 100)))
+    with pytest.raises(WardianError, match=DAMAGED):
+        listed(store, stored(store, b"\x28\xb5\x2f\xfd...."))
     with pytest.raises(WardianError, match="is not in the store"):
-        list(members(store, Descriptor(LAYER_GZIP, f"sha256:{1:064x}", 1)))
-
-
-@given(st.lists(st.binary(max_size=5000), max_size=6), st.integers(0, 600), st.integers(1, 4000))
-def test_inflating_is_what_gzip_does(parts: list[bytes], padding: int, step: int) -> None:
-    packed = b"".join(gzip.compress(part, mtime=0) + b"\0" * padding for part in parts)
-    stream = io.BufferedReader(Inflated(io.BytesIO(packed)), step)
-    assert stream.read() == b"".join(parts)
+        listed(store, Descriptor(LAYER_GZIP, f"sha256:{1:064x}", 1))
 
 
 @given(st.dictionaries(st.from_regex(r"[a-c](/[a-c]){0,3}", fullmatch=True), st.binary(max_size=10), max_size=12))
@@ -187,8 +183,8 @@ def test_contents_agree_with_a_tree_that_tar_made(files: dict[str, bytes]) -> No
             if other not in parents and not other.startswith(f"{path}/") and other != path
         }
         expected[path] = at
-    whole = laid([file(path, at) for at, path in enumerate(given_files)])
-    found = {path: placed.member.at for path, placed in whole.entries.items() if placed.member.kind == "file"}
+    whole = laid([file(path) for path in given_files])
+    found = {path: placed.at for path, placed in whole.entries.items() if placed.entry.kind == "file"}
     assert found == expected
 
 
@@ -202,8 +198,8 @@ def test_tarfile_s_other_kinds(store: Store) -> None:
         capable = tarfile.TarInfo("ping")
         capable.pax_headers = {"SCHILY.xattr.security.capability": "\x01\udcff"}
         tar.addfile(capable)
-    read_back = {member.path: member for member in members(store, stored(store, out.getvalue()))}
-    assert read_back["null"].device == (0o020000, 1, 3)
-    assert read_back["disk"].device == (0o060000, 1, 3)
+    read_back = {entry.path: entry for entry in listed(store, stored(store, out.getvalue()))}
+    assert read_back["null"].device == (1, 3)
+    assert read_back["disk"].device == (1, 3)
     assert read_back["pipe"].kind == "fifo"
     assert read_back["ping"].xattrs == (("security.capability", b"\x01\xff"),)
