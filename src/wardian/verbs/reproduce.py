@@ -80,14 +80,7 @@ def _code(workspace: Workspace, shelf: Shelf, run: Run) -> Path | None:
             hint="type: wardian reproduce --current-code, to use the folder as it is now",
         )
     folder, _ = shelf.make(f"code-{new_id(datetime.now(UTC))}")
-    repository = Path(record.project or workspace.root)
-    return restore(
-        workspace.host,
-        repository if repository.is_dir() else workspace.root,
-        record.code,
-        run.folder / PATCH,
-        folder / "code",
-    )
+    return restore(workspace.host, workspace.root, record.code, run.folder / PATCH, folder / "code")
 
 
 def _launch(workspace: Workspace, run: Run, image: Chosen, code: Path | None, *, tty: bool | None) -> Launch:
