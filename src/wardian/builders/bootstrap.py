@@ -5,12 +5,14 @@ anew: sorted, with one time for every file, without logs, caches and the traces 
 """
 
 import posixpath
+import re
 import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from wardian.builders.base import SUBIDS, Beneath, Site
 from wardian.builders.clean import dropped
@@ -18,6 +20,7 @@ from wardian.builders.scratch import scratch
 from wardian.command import Command
 from wardian.errors import CommandFailed, Unavailable, WardianError
 from wardian.hosts.sandbox import Namespace
+from wardian.lock.model import Deb
 from wardian.oci import tar
 from wardian.oci.gzip import write_layer
 from wardian.plan.layers import Bootstrap
@@ -117,15 +120,18 @@ def _stanza(path: Path, site: Site) -> str:
 
 
 # The work folder gets a plain path, because it stands in a line of apt's sources. What is mounted beneath /dev/shm
-# would keep mmdebstrap from binding that in a user namespace, so an empty one covers it.
+# would keep mmdebstrap from binding that in a user namespace, so an empty one covers it. dpkg waits for the disk after
+# every package, so the root file system grows in memory where there is enough of it.
 _SCRIPT = """
 set -e
 umask 022
 mount --bind "$1" "$2"
 if grep -q " /dev/shm/" /proc/self/mountinfo; then mount -t tmpfs tmpfs /dev/shm; fi
 cd "$2"
-export TMPDIR="$2"
-shift 2
+mkdir tmp
+if [ "$3" = memory ]; then mount -t tmpfs -o mode=0755 tmpfs tmp; fi
+export TMPDIR="$2/tmp"
+shift 3
 exec "$@"
 """
 
@@ -135,7 +141,7 @@ def _command(layer: Bootstrap, suite: Suite, inside: Namespace, *, work: Path, p
     excluded = [line for line in _EXCLUDED.splitlines() if line.startswith("path-")]
     return Command(
         (
-            *(*inside.prefix, "sh", "-c", _SCRIPT, "sh", str(work), place),
+            *(*inside.prefix, "sh", "-c", _SCRIPT, "sh", str(work), place, _medium(layer.debs)),
             "mmdebstrap",
             "--mode=root",  # of the namespace
             "--variant=custom",
@@ -158,6 +164,13 @@ def _command(layer: Bootstrap, suite: Suite, inside: Namespace, *, work: Path, p
         },
         changes=True,
     )
+
+
+def _medium(debs: Sequence[Deb]) -> Literal["memory", "disk"]:
+    """Where the packages are unpacked: they take some four times their size, and as much must stay free."""
+    found = re.search(r"^MemAvailable:\s+([0-9]+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
+    available = 1024 * int(found[1]) if found else 0
+    return "memory" if available > 8 * sum(deb.size for deb in debs) + (1 << 30) else "disk"
 
 
 def _heard(text: str, say: Callable[[str], None]) -> None:
