@@ -11,7 +11,7 @@ import tarfile
 import tomllib
 import zipfile
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,7 +138,9 @@ def extract(archive: Path, target: Path) -> None:
                 packed.extractall(inner)  # noqa: S202 - zipfile drops what would leave the folder
         else:
             with tarfile.open(archive) as tar:
-                tar.extractall(inner, filter="data")
+                # Python before 3.11.4 (Debian 12 has 3.11.2) has no filter; newer ones warn without.
+                tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+                tar.extractall(inner, members=_inside(tar))  # noqa: S202 - each member was looked at
     except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError) as error:
         raise WardianError(f"{archive.name} cannot be unpacked: {error}") from error
     found = list(inner.iterdir())
@@ -146,6 +148,17 @@ def extract(archive: Path, target: Path) -> None:
         raise WardianError(f"{archive.name} is not a source distribution: it does not hold one folder")
     found[0].replace(target)
     inner.rmdir()
+
+
+def _inside(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members of a source distribution, after a look at each: files, folders, and links that stay beside them."""
+    for member in tar:
+        targets = [member.name, *([member.linkname] if member.issym() or member.islnk() else [])]
+        plain = member.isfile() or member.isdir() or member.issym() or member.islnk()
+        if not plain or any(name.startswith("/") or ".." in name.split("/") for name in targets):
+            raise tarfile.TarError(f"{member.name!r} would leave the folder or is no file")
+        member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+        yield member
 
 
 def repack(made: Path, target: Path) -> None:

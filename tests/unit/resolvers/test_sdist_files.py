@@ -48,6 +48,29 @@ def test_what_is_no_source_distribution_is_refused(tmp_path: Path, names: tuple[
     assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        (tarfile.SYMTYPE, "/etc"),
+        (tarfile.SYMTYPE, "../../etc"),
+        (tarfile.LNKTYPE, "/etc/passwd"),
+        (tarfile.FIFOTYPE, ""),
+    ],
+)
+@pytest.mark.parametrize("filtered", [True, False])
+def test_a_member_that_leaves_is_refused_also_by_an_old_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes, target: str, *, filtered: bool
+) -> None:
+    if not filtered:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)  # Python 3.11.2, which Debian 12 has
+    with tarfile.open(tmp_path / "p-1.tar.gz", "w:gz") as out:
+        member = tarfile.TarInfo("p-1/link")
+        member.type, member.linkname = kind, target
+        out.addfile(member)
+    with pytest.raises(WardianError, match="would leave the folder or is no file"):
+        extract(tmp_path / "p-1.tar.gz", tmp_path / "out" / "source")
+
+
 @pytest.mark.parametrize("name", ["p-1.tar.gz", "p-1.zip"])
 def test_a_damaged_one_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"rubbish")
