@@ -45,7 +45,7 @@ def links(page: str, read: Callable[[str], bytes]) -> Iterator[Link]:
 
 def authorization(machine: Machine, url: str) -> dict[str, str]:
     """The header for a URL whose host this machine has credentials for: in the URL, in an index's URL, in netrc."""
-    pair = userinfo(url) or _of_index(machine, url) or _of_netrc(machine, url)
+    pair = userinfo(url) or of_index(machine, url) or _of_netrc(machine, url)
     if pair is None:
         return {}
     return {"Authorization": "Basic " + base64.b64encode(":".join(pair).encode()).decode()}
@@ -78,7 +78,8 @@ class _Anchors(HTMLParser):
         self.targets += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
-def _of_index(machine: Machine, url: str) -> tuple[str, str] | None:
+def of_index(machine: Machine, url: str) -> tuple[str, str] | None:
+    """User and password that an index of the machine has for a URL's host."""
     host = urlsplit(bare(url)).netloc
     for place in (*machine.indexes, *machine.find_links):
         if urlsplit(bare(place)).netloc == host and (pair := userinfo(place)):

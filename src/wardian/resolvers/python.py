@@ -4,13 +4,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from wardian.command import Command
 from wardian.errors import Unavailable, WardianError
 from wardian.hosts.base import Host
-from wardian.hosts.machine import PYPI, Machine
+from wardian.hosts.machine import PYPI, Machine, bare, userinfo
 from wardian.lock import toml
 from wardian.lock.pylock import Pinned, Target, normalised, read, select
+from wardian.resolvers.index import of_index
 
 # Set for a whole shell, they would change what a lock means from one terminal to the next; indexes go through a file,
 # because an argv and an environment can be seen by others.
@@ -23,6 +25,7 @@ _UNSET = (
     "UV_NO_INDEX",
 )
 _NETWORK = ("failed to fetch", "error sending request", "connection", "dns error", "timed out", "certificate")
+_CLOSED = re.compile(r"An index URL \((\S+)\) could not be queried due to [a-z ]+ \((40[13] \w+)\)")
 LONGEST = 420  # letters of uv's explanation that are shown
 
 
@@ -170,6 +173,12 @@ def _explained(wanted: Wanted, said: str) -> WardianError:
             f"{wanted.image}: the package index cannot be read: {reason}",
             hint="look at the network, the index and its credentials",
         )
+    if closed := _CLOSED.search(" ".join(said.split())):
+        host = urlsplit(bare(closed[1])).netloc
+        return Unavailable(
+            f"{wanted.image}: the package index at {host} answers {closed[2]}",
+            hint="its user and password go into UV_INDEX_<NAME>_USERNAME and …_PASSWORD, pip.conf or a netrc file",
+        )
     if wanted.for_build:
         table = f"[images.{wanted.image.split(',')[0].split('[')[0]}.sdists.{wanted.for_build}]"
         hint = f"`requires` in {table} replaces the build requirements that it names itself"
@@ -195,14 +204,13 @@ def _absolute(place: str, project: Path) -> str:
 
 
 def _credited(uv: Uv, url: str) -> str:
-    """An index as uv is to ask it: substituted, with the user and password that the environment has for it."""
+    """An index as uv is to ask it: substituted, with the user and password that the machine has for its host."""
     asked = uv.substitute(url) or url
-    for place, user, word in uv.machine.credentials:
-        if place.rstrip("/") == url.rstrip("/") and "@" not in asked.split("/")[2]:
-            from urllib.parse import quote
-
-            return asked.replace("://", f"://{quote(user, safe='')}:{quote(word, safe='')}@", 1)
-    return asked
+    pair = None if userinfo(asked) else of_index(uv.machine, asked)
+    if pair is None:
+        return asked
+    user, word = (quote(part, safe="") for part in pair)
+    return asked.replace("://", f"://{user}:{word}@", 1)
 
 
 def _network(machine: Machine) -> Mapping[str, str]:

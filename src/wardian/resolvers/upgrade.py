@@ -1,5 +1,6 @@
 """What ``wardian lock --upgrade [NAME…]`` may move; everything else stays where it is locked. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -8,6 +9,8 @@ from wardian.errors import SpecError
 from wardian.lock.model import Deb, Lock, LockedImage
 from wardian.lock.pylock import normalised, pins
 from wardian.spec.matrix import Variant
+
+_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-]+[A-Za-z0-9]+)*")  # Source: PEP 508
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class Upgrade:
     @property
     def distributions(self) -> frozenset[str] | None:
         """What uv may move; None is everything."""
-        return None if self.everything else frozenset(map(normalised, self.names))
+        return None if self.everything else frozenset(normalised(name) for name in self.names if _NAME.fullmatch(name))
 
     def base(self, variant: Variant) -> bool:
         """Whether a variant's base is asked for again."""
