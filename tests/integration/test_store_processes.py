@@ -63,6 +63,8 @@ def child(work: Callable[[], None]) -> Iterator[int]:
                 work()
         finally:
             os._exit(1)
+    while os.getpgid(pid) != pid:
+        time.sleep(0.001)
     yield pid
     os.killpg(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
