@@ -114,7 +114,6 @@ def test_podman_loads_and_runs_the_image(  # noqa: PLR0917 - fixtures
     with_base: Path,
     need: Need,
     memory: Path,
-    memory: Path,
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
