@@ -10,7 +10,7 @@ test_user=wardian-test
 
 # package=program that shows it is there
 engine=(bubblewrap=bwrap mmdebstrap=mmdebstrap uidmap=newuidmap util-linux=unshare)
-oracles=(skopeo=skopeo umoci=umoci podman=podman docker-registry=docker-registry apache2-utils=htpasswd git=git
+oracles=(skopeo=skopeo umoci=umoci podman=podman runc=runc docker-registry=docker-registry apache2-utils=htpasswd git=git
   busybox-static=busybox openssl=openssl shellcheck=shellcheck)
 needed=()
 wanted=()

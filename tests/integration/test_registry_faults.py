@@ -497,6 +497,27 @@ def test_a_name_that_was_built_here_is_not_taken_away(
     assert held.digest == own.digest
 
 
+def test_the_environment_s_proxy_is_used_and_no_proxy_is_obeyed(
+    fakes: Fakes, client: Clients, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = fakes()
+    store, manifest, body = image
+    here = "http://registry.example/v2/acme/image"
+    proxy.on(f"{here}/manifests/1", Answer(body=body))
+    proxy.on(f"{here}/blobs/{manifest.config.digest}", Answer(body=store.read(manifest.config.digest)))
+    monkeypatch.setenv("http_proxy", f"http://{proxy.host}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    reference = Reference.parse("registry.example/acme/image:1")
+    client().registry.with_plain("registry.example").resolve(reference, AMD64)
+    assert len(proxy.asked(f"{here}/manifests/1")) == 1
+    own = fakes()  # no proxy stands between a machine and itself
+    client().registry.resolve(serve(own, image), AMD64)
+    monkeypatch.setenv("no_proxy", "registry.example")
+    with pytest.raises(Unavailable, match=r"registry\.example cannot be|did not answer"):
+        client().registry.with_plain("registry.example").resolve(reference, AMD64)
+
+
 def test_progress_counts_every_byte_once(tmp_path: Path, fakes: Fakes, client: Clients, image: Image) -> None:
     fake, store = fakes(), Store(tmp_path / "store")
     reference, (path, content) = serve(fake, image), blob_of(image)
