@@ -30,11 +30,12 @@ from wardian.store.store import LayerRecord
 
 BUILD = "/build"  # where everything of a build lies, on every machine: paths end up in compiled files
 DEFAULT_REQUIRES = ("setuptools>=40.8.0",)  # Source: PEP 517, "Source trees"
-_BACKEND_NEEDS = "setuptools"
 _SCRIPT = r"""
 set -e
 uv venv --quiet --python "$1" /build/env
-uv pip install --quiet --no-deps --no-index --python /build/env/bin/python /build/wheels/*.whl
+if [ -n "$(ls /build/wheels)" ]; then
+  uv pip install --quiet --no-deps --no-index --python /build/env/bin/python /build/wheels/*.whl
+fi
 exec uv build --wheel --no-build-isolation --python /build/env/bin/python --out-dir /build/dist /build/source
 """
 
@@ -121,11 +122,6 @@ def build_requires(archive: Path) -> tuple[str, ...]:
         raise WardianError(f"the pyproject.toml of {archive.name} is not TOML: {error}") from error
     requires = data.get("build-system", {}).get("requires")
     return tuple(requires) if requires is not None else DEFAULT_REQUIRES
-
-
-def with_backend(requires: Sequence[str]) -> tuple[str, ...]:
-    """Build requirements; an empty list gets the backend that PEP 517 falls back to."""
-    return tuple(requires) or (_BACKEND_NEEDS,)
 
 
 def extract(archive: Path, target: Path) -> None:

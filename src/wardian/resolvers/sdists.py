@@ -21,7 +21,7 @@ from wardian.plan.layers import BaseLayers, Layer, title
 from wardian.resolvers.fetch import Fetcher, pinned_file
 from wardian.resolvers.project import Chain, Locked
 from wardian.resolvers.python import Uv, Wanted, resolve
-from wardian.resolvers.sdist import Recipe, again, build_requires, make, with_backend
+from wardian.resolvers.sdist import Recipe, again, build_requires, make
 from wardian.resolvers.systems import System, Systems
 from wardian.spec.matrix import Variant
 from wardian.spec.models import Sdist
@@ -78,9 +78,7 @@ class Sdists:
         config = job.config(name)
         source = pinned_file(pin)
         requires = config.requires if config.requires is not None else build_requires(self.fetcher.fetch(source))
-        tools = tuple(
-            self._tool(tool, name, own, made, job) for tool in self._tools(name, with_backend(requires), old, job)
-        )
+        tools = tuple(self._tool(tool, name, own, made, job) for tool in self._tools(name, requires, old, job))
         debs = self.systems.build_packages(job.chain.variant.id, job.system, config.apt, old.debs if old else ())
         wanted = Recipe(name, pin.version, source, tools, job.so_far.entry.interpreter or "python3", config.env)
         layers = job.layers(debs, self.site.epoch)
@@ -117,6 +115,8 @@ class Sdists:
         )
 
     def _tools(self, name: str, requires: tuple[str, ...], old: Built | None, job: "_Job") -> tuple[Pinned, ...]:
+        if not requires:
+            return ()
         variant = job.chain.variant
         target = Target(job.so_far.entry.python or "", variant.image.platform, job.system.glibc)
         wanted = Wanted(

@@ -12,7 +12,7 @@ from tests.indexes import make_sdist
 from tests.wheels import wheel
 from wardian.errors import WardianError
 from wardian.oci.wheel import WheelFile
-from wardian.resolvers.sdist import DEFAULT_REQUIRES, build_requires, extract, repack, with_backend
+from wardian.resolvers.sdist import DEFAULT_REQUIRES, build_requires, extract, repack
 
 
 def zip_of(path: Path, files: dict[str, str]) -> Path:
@@ -102,11 +102,6 @@ def test_build_requirements(tmp_path: Path, files: dict[str, str], requires: tup
 def test_a_broken_pyproject_is_named(tmp_path: Path) -> None:
     with pytest.raises(WardianError, match=r"the pyproject\.toml of p-1\.tar\.gz is not TOML"):
         build_requires(make_sdist(tmp_path, "p", "1", {"pyproject.toml": "["}))
-
-
-def test_there_is_always_a_backend() -> None:
-    assert with_backend(()) == ("setuptools",)
-    assert with_backend(("flit",)) == ("flit",)
 
 
 def test_a_wheel_is_packed_in_one_way(tmp_path: Path) -> None:
