@@ -1,6 +1,6 @@
 """The upper folder of an overlay → a tar stream with OCI whiteouts. Runs inside the namespace that owns the folder.
 
-    python -m wardian.builders.capture UPPER --epoch SECONDS [--skip PATH]… > layer.tar
+    python -m wardian.builders.capture UPPER --epoch SECONDS [--lower FOLDER]… [--skip PATH]… > layer.tar
 
 Overlay marks what was removed with a character device 0/0 and a folder that hides what lies beneath with an extended
 attribute; OCI marks them with ``.wh.NAME`` and ``.wh..wh..opq``. Source: https://docs.kernel.org/filesystems/overlayfs.html
@@ -11,7 +11,7 @@ import argparse
 import os
 import stat
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,10 +34,10 @@ _KINDS = {
 }
 
 
-def write(upper: Path, out: BinaryIO, *, epoch: int, skip: Collection[str] = ()) -> int:
+def write(upper: Path, out: BinaryIO, *, epoch: int, lowers: Sequence[Path] = (), skip: Collection[str] = ()) -> int:
     """Write the layer; how many entries it has. ``skip`` names paths that are there only because of a bind."""
     count = 0
-    for entry, source in entries(upper, epoch=epoch, skip=frozenset(skip)):
+    for entry, source in entries(upper, epoch=epoch, lowers=lowers, skip=frozenset(skip)):
         out.write(tar.header(entry))
         if source is not None:
             _copy(source, entry, out)
@@ -46,10 +46,12 @@ def write(upper: Path, out: BinaryIO, *, epoch: int, skip: Collection[str] = ())
     return count
 
 
-def entries(upper: Path, *, epoch: int, skip: frozenset[str]) -> Iterator[tuple[tar.Entry, Path | None]]:
+def entries(
+    upper: Path, *, epoch: int, lowers: Sequence[Path], skip: frozenset[str]
+) -> Iterator[tuple[tar.Entry, Path | None]]:
     """Every entry of the layer in the order of its paths, and where its bytes are."""
     links: dict[tuple[int, int], str] = {}
-    for path, found in _walk(upper, "", skip):
+    for path, found, hides in _walk(upper, "", list(lowers), skip):
         status = found.lstat()
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:  # a socket: nobody listens any more
@@ -67,7 +69,7 @@ def entries(upper: Path, *, epoch: int, skip: frozenset[str]) -> Iterator[tuple[
         xattrs = _xattrs(found, path)
         link = str(found.readlink()) if kind == "symlink" else ""
         yield _entry(path, kind, status, epoch, link=link, xattrs=xattrs), found if kind == "file" else None
-        if kind == "dir" and _opaque(found):
+        if hides:
             yield tar.Entry(f"{path}/{OPAQUE}", mode=0, mtime=epoch), None
 
 
@@ -94,28 +96,47 @@ def _entry(
     )
 
 
-def _walk(folder: Path, inside: str, skip: frozenset[str]) -> Iterator[tuple[str, Path]]:
-    """Relative path and real path of everything beneath, parents first, whiteouts before their siblings."""
+def _walk(folder: Path, inside: str, beneath: list[Path], skip: frozenset[str]) -> Iterator[tuple[str, Path, bool]]:
+    """Relative path, real path, and whether it is a folder that hides one beneath; parents first, whiteouts first.
+
+    ``beneath`` are the folders of lower layers that show through this one. A folder that is here only because something
+    below it was touched that is not kept, and is as it was, is left out.
+    """
     for found in sorted(folder.iterdir(), key=_whiteouts_first):
         path = f"{inside}/{found.name}".lstrip("/")
         if path in skip or path == "run" or dropped(path):
             continue
         if not stat.S_ISDIR(found.lstat().st_mode):
-            yield path, found
+            yield path, found, False
             continue
-        beneath = list(_walk(found, path, skip))
-        if beneath or not _only_compiled(found):
-            yield path, found
-            yield from beneath
+        lower = _beneath(found.name, beneath)
+        hides = bool(lower) and _opaque(found)
+        inner = list(_walk(found, path, [] if hides else lower, skip))
+        if inner or hides or not lower or _attributes(found) != _attributes(lower[0]):
+            yield path, found, hides
+            yield from inner
 
 
-def _only_compiled(folder: Path) -> bool:
-    """Whether nothing but compiled Python, which is dropped, is the reason why a folder is here."""
-    names = [found.name for found in folder.iterdir()]
-    folders = [found for found in folder.iterdir() if found.is_dir() and not found.is_symlink()]
-    return "__pycache__" in names or (
-        bool(folders) and len(folders) == len(names) and all(map(_only_compiled, folders)) and not _opaque(folder)
-    )
+def _beneath(name: str, folders: Sequence[Path]) -> list[Path]:
+    """The folders of this name that show through, the top one first."""
+    found = []
+    for folder in folders:
+        try:
+            status = (folder / name).lstat()
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            break
+        found.append(folder / name)
+        if _opaque(folder / name):
+            break
+    return found
+
+
+def _attributes(folder: Path) -> tuple[object, ...]:
+    """What a layer can change of a folder."""
+    status = folder.lstat()
+    return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, _xattrs(folder, folder.name)
 
 
 def _whiteouts_first(found: Path) -> tuple[bool, bytes]:
@@ -166,10 +187,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wardian.builders.capture")
     parser.add_argument("upper", type=Path)
     parser.add_argument("--epoch", type=int, required=True)
+    parser.add_argument("--lower", action="append", default=[], type=Path)
     parser.add_argument("--skip", action="append", default=[])
     chosen = parser.parse_args(argv)
     try:
-        count = write(chosen.upper, sys.stdout.buffer, epoch=chosen.epoch, skip=chosen.skip)
+        count = write(chosen.upper, sys.stdout.buffer, epoch=chosen.epoch, lowers=chosen.lower, skip=chosen.skip)
     except WardianError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Protocol, cast
 
 from wardian.builders.base import Beneath, Builder, Site, Stopped
-from wardian.builders.image import Made, base_config, environment_of, finished, write
+from wardian.builders.image import Made, base_config, environment_of, finished, whole, write
 from wardian.errors import WardianError
 from wardian.plan.bins import ALL_LAYERS
 from wardian.plan.images import ImagePlan
@@ -28,7 +28,7 @@ from wardian.plan.layers import (
     Wheels,
     title,
 )
-from wardian.store.store import LayerRecord
+from wardian.store.store import LayerRecord, Store
 
 # Where the builder of each kind of layer is. A build that has nothing to do imports none of them.
 BUILDERS: Mapping[type[Layer], tuple[str, str]] = {
@@ -174,17 +174,12 @@ class Graph:
         return Beneath(tuple(records), environment_of(base_config(self.site.store, plan)), plan.id)
 
     def _base(self, layer: BaseLayers) -> tuple[LayerRecord, ...]:
-        store = self.site.store
-        found = self.site.sources.base(layer.base, layer.platform)
-        image, diff_ids = store.manifest(found.digest), store.diff_ids(found.digest)
-        return tuple(
-            LayerRecord(blob.digest, diff_id, blob.size, 0, title(layer))
-            for blob, diff_id in zip(image.layers, diff_ids, strict=True)
-        )
+        self.site.sources.base(layer.base, layer.platform)
+        return _records(self.site.store, layer)
 
     def _known(self, layer: Layer) -> tuple[LayerRecord, ...] | None:
         if isinstance(layer, BaseLayers):
-            return None
+            return _records(self.site.store, layer) if whole(self.site.store, layer.base.digest or "") else None
         found = self.site.store.layer(layer.key)
         return (found,) if found else None
 
@@ -202,6 +197,15 @@ class Graph:
             )
         new = tuple(self.made[layer.key] for layer in plan.layers if layer.key in self.made)
         return Outcome(plan, write(self.site, plan, records), new, len(records) - len(new), monotonic() - start)
+
+
+def _records(store: Store, layer: BaseLayers) -> tuple[LayerRecord, ...]:
+    """The layers of a base that is in the store."""
+    digest = layer.base.digest or ""
+    return tuple(
+        LayerRecord(blob.digest, diff_id, blob.size, 0, title(layer))
+        for blob, diff_id in zip(store.manifest(digest).layers, store.diff_ids(digest), strict=True)
+    )
 
 
 def builder(layer: Layer) -> Builder[Layer]:

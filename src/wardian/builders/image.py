@@ -31,11 +31,9 @@ def finished(site: Site, plan: ImagePlan) -> Made | None:
     store = site.store
     tagged = store.references()
     found = next((entry for entry in tagged if entry.annotations.get(KEY) == plan.key), None)
-    if found is None or not store.has(found.descriptor.digest, found.descriptor.size):
+    if found is None or not whole(store, found.descriptor.digest):
         return None
     image = store.manifest(found.descriptor.digest)
-    if not all(store.has(blob.digest, blob.size) for blob in (image.config, *image.layers)):
-        return None
     named = {entry.reference: entry for entry in tagged}
     for reference in plan.references:
         there = named.get(reference)
@@ -46,6 +44,14 @@ def finished(site: Site, plan: ImagePlan) -> Made | None:
         ):
             _tag(store, reference, found.descriptor, plan)
     return Made(found.descriptor.digest, sum(layer.size for layer in image.layers), len(image.layers))
+
+
+def whole(store: Store, digest: str) -> bool:
+    """Whether an image's manifest, config and layers are all in the store."""
+    if not digest or not store.has(digest):
+        return False
+    image = store.manifest(digest)
+    return all(store.has(blob.digest, blob.size) for blob in (image.config, *image.layers))
 
 
 def write(site: Site, plan: ImagePlan, records: Sequence[LayerRecord]) -> Made:

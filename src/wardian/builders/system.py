@@ -188,7 +188,7 @@ def execute(
         _perform(command(sandbox, inside), step, site, say)
     site.check()
     skip = [Tree(lowers).resolve(bind.target).lstrip("/") for bind in step.binds]
-    return site.write(layer, lambda out: write_layer(out, captured(upper, inside, site, skip)), packages)
+    return site.write(layer, lambda out: write_layer(out, captured(upper, lowers, inside, site, skip)), packages)
 
 
 _UMASK = 'umask 022 && exec "$@"'  # files do not depend on the caller's
@@ -210,10 +210,11 @@ def _perform(started: Command, step: Step, site: Site, say: Callable[[str], None
         raise CommandFailed(f"{step.name}: exited with {ended.code}{shown}", code=ended.code)
 
 
-def captured(upper: Path, inside: Namespace, site: Site, skip: Sequence[str]) -> Iterator[bytes]:
+def captured(upper: Path, lowers: Sequence[str], inside: Namespace, site: Site, skip: Sequence[str]) -> Iterator[bytes]:
     """The tar stream of an upper folder, read by a program inside the namespace that owns it."""
     program = (sys.executable, "-P", "-m", "wardian.builders.capture", str(upper), "--epoch", str(site.epoch))
-    options = tuple(word for path in skip for word in ("--skip", path))
+    options = [word for path in skip for word in ("--skip", path)]
+    options += [word for lower in lowers for word in ("--lower", lower)]
     reading, writing = os.pipe()
     results: list[Result] = []
 

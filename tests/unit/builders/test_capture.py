@@ -14,9 +14,9 @@ from wardian.errors import WardianError
 EPOCH = 1_577_836_800
 
 
-def captured(upper: Path, skip: tuple[str, ...] = ()) -> dict[str, tarfile.TarInfo]:
+def captured(upper: Path, skip: tuple[str, ...] = (), lowers: tuple[Path, ...] = ()) -> dict[str, tarfile.TarInfo]:
     out = io.BytesIO()
-    count = write(upper, out, epoch=EPOCH, skip=skip)
+    count = write(upper, out, epoch=EPOCH, skip=skip, lowers=lowers)
     out.seek(0)
     with tarfile.open(fileobj=out) as archive:
         members = archive.getmembers()
@@ -58,13 +58,31 @@ def test_what_a_bind_left_is_skipped(tmp_path: Path) -> None:
     assert list(captured(tmp_path, ("etc/resolv.conf",))) == ["etc"]
 
 
-def test_compiled_python_is_dropped_with_the_folders_it_alone_brought(tmp_path: Path) -> None:
-    (tmp_path / "usr" / "lib" / "old" / "__pycache__").mkdir(parents=True)
-    (tmp_path / "usr" / "lib" / "old" / "__pycache__" / "x.pyc").write_text("x")
-    (tmp_path / "usr" / "lib" / "new" / "__pycache__").mkdir(parents=True)
-    (tmp_path / "usr" / "lib" / "new" / "x.py").write_text("x")
-    (tmp_path / "usr" / "lib" / "empty").mkdir()
-    assert list(captured(tmp_path)) == ["usr", "usr/lib", "usr/lib/empty", "usr/lib/new", "usr/lib/new/x.py"]
+def test_a_folder_that_is_as_it_was_is_left_out(tmp_path: Path) -> None:
+    upper, lower = tmp_path / "upper", tmp_path / "lower"
+    for name in ("usr/lib/old/__pycache__", "usr/lib/new/__pycache__", "usr/lib/empty", "usr/lib/changed"):
+        (upper / name).mkdir(parents=True)
+    (upper / "usr/lib/old/__pycache__/x.pyc").write_text("x")
+    (upper / "usr/lib/new/x.py").write_text("x")
+    for name in ("usr/lib/old", "usr/lib/changed"):
+        (lower / name).mkdir(parents=True)
+    (upper / "usr/lib/changed").chmod(0o700)
+    assert list(captured(upper, lowers=(lower,))) == [
+        *("usr", "usr/lib", "usr/lib/changed", "usr/lib/empty", "usr/lib/new", "usr/lib/new/x.py"),
+    ]
+
+
+def test_a_folder_that_was_removed_beneath_is_new(tmp_path: Path) -> None:
+    """What an opaque folder of an upper layer hides does not count."""
+    upper, middle, lower = tmp_path / "upper", tmp_path / "middle", tmp_path / "lower"
+    for folder in (upper / "a" / "b", middle / "a", lower / "a" / "b"):
+        folder.mkdir(parents=True)
+    assert list(captured(upper, lowers=(middle, lower))) == []
+    try:
+        os.setxattr(middle / "a", "user.overlay.opaque", b"y")
+    except OSError as error:
+        pytest.skip(f"no extended attributes here: {error}")
+    assert list(captured(upper, lowers=(middle, lower))) == ["a", "a/b"]
 
 
 def test_a_users_attributes_are_kept_and_overlays_are_not(tmp_path: Path) -> None:
@@ -78,14 +96,18 @@ def test_a_users_attributes_are_kept_and_overlays_are_not(tmp_path: Path) -> Non
     assert {*captured(tmp_path)["a"].pax_headers} == {"SCHILY.xattr.user.color"}
 
 
-def test_an_opaque_folder_is_marked(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "b").touch()
+def test_an_opaque_folder_is_marked_when_it_hides_something(tmp_path: Path) -> None:
+    upper, lower = tmp_path / "upper", tmp_path / "lower"
+    (upper / "a").mkdir(parents=True)
+    (upper / "a" / "b").touch()
+    lower.mkdir()
     try:
-        os.setxattr(tmp_path / "a", "user.overlay.opaque", b"y")
+        os.setxattr(upper / "a", "user.overlay.opaque", b"y")
     except OSError as error:
         pytest.skip(f"no extended attributes here: {error}")
-    assert list(captured(tmp_path)) == ["a", "a/.wh..wh..opq", "a/b"]
+    assert list(captured(upper, lowers=(lower,))) == ["a", "a/b"]
+    (lower / "a").mkdir()
+    assert list(captured(upper, lowers=(lower,))) == ["a", "a/.wh..wh..opq", "a/b"]
 
 
 @pytest.mark.parametrize("kind", ["redirect", "metacopy"])
