@@ -17,7 +17,7 @@ wanted=()
 groups=()
 case $target in
 demo) needed=("${engine[@]}") ;;
-lint) groups=(lint) ;;
+lint) groups=(test lint) ;; # mypy reads the tests too
 test) wanted=("${engine[@]}" "${oracles[@]}") groups=(test lint) ;;
 bench) needed=("${engine[@]}") wanted=(docker-registry=docker-registry) ;;
 *)
