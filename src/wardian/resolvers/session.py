@@ -12,6 +12,7 @@ from wardian.builders.sources import Locked
 from wardian.hosts.base import Host
 from wardian.hosts.machine import Machine, read_machine
 from wardian.hosts.sandbox import namespace
+from wardian.lock.model import Base
 from wardian.plan.keys import EPOCH
 from wardian.registry.client import open_registry
 from wardian.resolvers.fetch import Fetcher
@@ -48,6 +49,7 @@ def opened(
     indexes: tuple[str, ...],
     display: Display,
     upgrade: Upgrade,
+    known: tuple[tuple[Base, str], ...] = (),
 ) -> Iterator[Session]:
     """Open what resolving needs; scratch files and connections end with the block."""
     machine = read_machine(environ)
@@ -59,7 +61,7 @@ def opened(
         site.temporary() as scratch,
     ):
         fetcher = sources.fetcher
-        systems = Systems(host, store, machine, registry, fetcher, substitutes, upgrade, display)
+        systems = Systems(host, store, machine, registry, fetcher, substitutes, upgrade, display, known)
         uv = Uv(
             host=host,
             machine=machine,

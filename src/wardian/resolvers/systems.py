@@ -112,6 +112,7 @@ class Systems:
     substitutes: Mapping[str, str]
     upgrade: Upgrade = field(default_factory=Upgrade)
     progress: Progress | None = None
+    known: tuple[tuple[Base, str], ...] = ()  # what is locked already, with its platform: a new image joins it
     apts: dict[tuple[Suite, str], Apt] = field(default_factory=dict)
     bases: dict[tuple[str, ...], Base] = field(default_factory=dict)  # resolved in this lock: images share them
 
@@ -176,19 +177,25 @@ class Systems:
         image = variant.image
         instead = substitute(self.substitutes, image.from_)
         name = instead or image.from_
-        old = (
-            before.base
-            if before and before.base and (before.base.reference, before.base.substitute) == (image.from_, instead)
-            else None
-        )
+        old = self._locked(before, image, instead, python=python)
         if name.startswith(BOOTSTRAP):
-            return self._bootstrap(variant, old, instead, suite_of(name, image.platform), python=python)
-        key = (image.from_, instead or "", image.platform)
+            system = self._bootstrap(variant, old, instead, suite_of(name, image.platform), python=python)
+            return replace(system, same=before is not None and system.base == before.base)
+        key = (image.from_, instead or "", image.platform, str(self.upgrade.base(variant)))
         if key not in self.bases:
             fresh = old is None or old.digest is None or self.upgrade.base(variant)
             self.bases[key] = self._asked(image) if fresh or old is None else old
         base = self.bases[key]
-        return System(image.platform, base, (), (), None, self._foreign(base, image.platform), None, same=base == old)
+        same = before is not None and base == before.base
+        return System(image.platform, base, (), (), None, self._foreign(base, image.platform), None, same=same)
+
+    def _locked(self, before: LockedImage | None, image: Image, instead: str | None, *, python: bool) -> Base | None:
+        """The base as it is locked: for this image, else for another one that stands on the same."""
+        own = [(before.base, platform_of(before))] if before and before.base else []
+        wanted = (image.from_, instead, image.platform)
+        same = [base for base, platform in (*own, *self.known) if (base.reference, base.substitute, platform) == wanted]
+        fitting = (base for base in same if base.digest or (python_in(base.debs) is not None) == python)
+        return next(fitting, same[0] if same else None)
 
     def _asked(self, image: Image) -> Base:
         return images.resolve(
@@ -207,9 +214,9 @@ class Systems:
         self, variant: Variant, old: Base | None, instead: str | None, suite: Suite, *, python: bool
     ) -> System:
         image = variant.image
-        key = (image.from_, instead or "", image.platform, str(python))
+        again = self.upgrade.base(variant)
+        key = (image.from_, instead or "", image.platform, str(python), str(again))
         if key not in self.bases:
-            again = self.upgrade.base(variant)
             fits = old is not None and bool(old.debs) and (python_in(old.debs) is not None) == python
             if old is not None and fits and not again and not self.upgrade.packages(old.debs):
                 self.bases[key] = old
@@ -218,7 +225,7 @@ class Systems:
                 debs = self.apt(suite).bootstrap(python=python, keep=keep)
                 self.bases[key] = Base(reference=image.from_, substitute=instead, debs=debs)
         base = self.bases[key]
-        return System(image.platform, base, (), base.debs, python_in(base.debs), None, suite, same=base == old)
+        return System(image.platform, base, (), base.debs, python_in(base.debs), None, suite)
 
     def _add(self, variant: Variant, before: LockedImage | None, system: System, packages: tuple[str, ...]) -> System:
         """Add packages to a system; those that are locked already stay as they are."""
@@ -252,6 +259,11 @@ class Systems:
 
     def _has_python(self, system: System) -> bool:
         return system.foreign is not None and system.foreign.python is not None
+
+
+def platform_of(entry: LockedImage) -> str:
+    """The platform that an image was locked for."""
+    return next(iter(entry.wants.get("platform", ())), "")
 
 
 def _agrees(variant: Variant, system: System) -> None:

@@ -128,6 +128,7 @@ def _resolved(
 ) -> "tuple[Lock, dict[str, str]]":
     from wardian.resolvers.project import Locking
     from wardian.resolvers.session import opened
+    from wardian.resolvers.systems import platform_of
 
     with (
         workspace.console.progress() as display,
@@ -140,6 +141,7 @@ def _resolved(
             indexes=_indexes(workspace),
             display=display,
             upgrade=upgrade,
+            known=tuple((entry.base, platform_of(entry)) for entry in on_disk[0].images.values() if entry.base),
         ) as session,
     ):
         return Locking(
