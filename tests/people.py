@@ -3,10 +3,12 @@
 import dataclasses
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
+
+import pydantic
 
 SINGLE = 61888  # a uid that no /etc/subuid names
 SOURCE = Path(__file__).parent.parent / "src"
@@ -23,7 +25,7 @@ class Person:
 
     def python(self) -> tuple[str, ...]:
         """The words before ``-m wardian``. The interpreter of a virtual environment under /root is closed to others."""
-        libraries = f"PYTHONPATH={SOURCE}:{sysconfig.get_path('purelib')}:{SOURCE.parent}"
+        libraries = f"PYTHONPATH={SOURCE}:{Path(str(pydantic.__file__)).parent.parent}:{SOURCE.parent}"
         version = f"python3.{sys.version_info.minor}"
         for program in filter(None, (sys.executable, shutil.which(version, path="/usr/bin:/usr/local/bin"))):
             words = (*self.prefix, "env", libraries, "PYTHONDONTWRITEBYTECODE=1", program)
@@ -39,6 +41,12 @@ class Person:
                 if parent.stat().st_mode & 0o001 == 0:
                     parent.chmod(parent.stat().st_mode | 0o011)
         return path
+
+
+def hear_signals() -> None:
+    """For a child: undo what a shell does to its background jobs, which ignore SIGINT and SIGQUIT ever after."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def ourselves() -> Person:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.people import Person, ourselves, single
+from tests.people import Person, hear_signals, ourselves, single
 from tests.rootfs import add_busybox
 from wardian.runs.processes import children, inner
 from wardian.store.store import Store
@@ -59,7 +59,12 @@ class World:
         """Start a program in a session of its own."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            self.words(*argv, **container), stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+            self.words(*argv, **container),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            start_new_session=True,
+            preexec_fn=hear_signals,
         )
 
 
@@ -519,6 +524,7 @@ class Terminal:
     def __init__(self, words: list[str]) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            hear_signals()
             os.execvp(words[0], words)
         self.seen = b""
 

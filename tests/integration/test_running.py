@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.people import hear_signals
+
 Wardian = Callable[..., Any]
 TRAINER = """\
 import json, os, sys, time
@@ -57,7 +59,9 @@ def test_training_in_a_real_image(wardian: Wardian, project: Path) -> None:
     wardian("run", "--", "bash", "-c", script, cwd=project)
 
     words = [sys.executable, "-m", "wardian", "run", "--", "python3", "train.py", "long"]
-    child = subprocess.Popen(words, cwd=project, stdout=subprocess.PIPE, start_new_session=True)
+    child = subprocess.Popen(
+        words, cwd=project, stdout=subprocess.PIPE, start_new_session=True, preexec_fn=hear_signals
+    )
     assert child.stdout
     assert child.stdout.readline() == b"ready\n"
     os.kill(child.pid, signal.SIGINT)

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.people import hear_signals
 from tests.verbs.running import make_project, make_store
 
 Wardian = Callable[..., Any]
@@ -191,7 +192,8 @@ def test_a_report_that_cannot_be_written_is_said(wardian: Wardian, project: Path
 def test_ctrl_c_ends_all_checks(project: Path) -> None:
     mark = f"9{time.time_ns() % 10**6}"
     checks(project, *(f'c{at} = "sleep {mark}"' for at in range(3)))
-    child = subprocess.Popen([sys.executable, "-m", "wardian", "test", "-j", "2"], cwd=project, stderr=subprocess.PIPE)
+    words = [sys.executable, "-m", "wardian", "test", "-j", "2"]
+    child = subprocess.Popen(words, cwd=project, stderr=subprocess.PIPE, preexec_fn=hear_signals)
     deadline = time.monotonic() + 20
     while len(subprocess.run(["pgrep", "-xf", f"sleep {mark}"], capture_output=True, check=False).stdout.split()) < 2:
         assert time.monotonic() < deadline

@@ -86,6 +86,7 @@ def _watch(attempt: "Attempt", told: int) -> NoReturn:
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
+        sys.stdout, sys.stderr = (os.fdopen(one, "w", closefd=False, encoding="utf-8") for one in (1, 2))
         attempt.say = say
         attempt.write(supervisor=identify(os.getpid()))
         code = attempt.run(handed_through())
