@@ -53,6 +53,11 @@ def add_busybox(store: Store, reference: str = "demo/train:latest", **config: An
     return add_image(store, reference, [layer(files(), modes=MODES)], config=defaults(config))
 
 
+def run_folders(store: Path) -> list[Path]:
+    """The folders under /tmp of sandboxes that run, or were left, over layers of a store."""
+    return [link.parent for link in Path("/tmp").glob("wardian-*/0") if link.readlink().is_relative_to(store)]
+
+
 def defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config with what every image has."""
     return {"Env": ["PATH=/bin", "FROM_IMAGE=yes"], **config}

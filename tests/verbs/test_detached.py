@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.rootfs import run_folders
 from tests.verbs.running import make_project, make_store, records
 from wardian.runs.processes import program
 from wardian.runs.record import Record
@@ -130,10 +131,10 @@ def test_stop_several_and_one_that_has_ended(wardian: Wardian, project: Path) ->
 
 
 def test_nothing_of_a_run_is_left(wardian: Wardian, project: Path, busybox_store: Path) -> None:
-    before = set(Path("/tmp").glob("wardian-*"))
     detach(wardian, project, "exec sleep 100")
+    assert len(run_folders(busybox_store)) == 1
     wardian("stop", "--time", "0", "@last", cwd=project)
-    until(lambda: set(Path("/tmp").glob("wardian-*")) <= before)
+    until(lambda: run_folders(busybox_store) == [])
     until(lambda: list((busybox_store / "tmp").iterdir()) == [])
 
 
