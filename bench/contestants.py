@@ -171,7 +171,7 @@ class Docker:
         tools.mkdir(exist_ok=True)
         shutil.copy(Path(sys.executable).with_name("uv"), tools / "uv")
         lines = ["FROM bench/base:latest", "COPY uv /usr/local/bin/uv"]
-        lines += [self._run_line(f"uv venv --seed --python /usr/bin/python3.11 {PREFIX}")]
+        lines += [self._run_line(f"uv venv --clear --seed --python /usr/bin/python3.11 {PREFIX}")]
         (tools / "Dockerfile").write_text(
             "\n".join([*lines, f"ENV PATH={PREFIX}/bin:/usr/local/bin:/usr/bin:/bin"]) + "\n"
         )

@@ -48,12 +48,19 @@ absent() { # the packages whose program is not there
   for pair in "$@"; do command -v "${pair#*=}" >/dev/null || echo "${pair%%=*}"; done
 }
 
-install_packages() { # install_packages PACKAGE…: 1 when that is not possible
-  may_install || return 1
-  say "installing with apt: $*"
-  "${as_root[@]}" apt-get update -qq
+apt_install() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     -o DPkg::Lock::Timeout=300 "$@" >/dev/null </dev/null
+}
+
+install_packages() { # install_packages PACKAGE…: what apt could not install, it has said
+  say "installing with apt: $*"
+  "${as_root[@]}" apt-get update -qq || say "apt-get update failed; going on with what it knows"
+  apt_install "$@" && return
+  local package
+  for package in "$@"; do # another release may lack one of them: that is no reason to go without the others
+    apt_install "$package" || say "apt could not install $package"
+  done
 }
 
 find_python() { # the first interpreter that is new enough
@@ -73,17 +80,24 @@ python=$(find_python) || missing+=(python3)
 if [ ! -x "$venv/bin/python" ] && ! { [ -n "$python" ] && "$python" -c 'import ensurepip' 2>/dev/null; }; then
   missing+=(python3-venv)
 fi
-if [ ${#missing[@]} -gt 0 ] && ! install_packages "${missing[@]}"; then
-  say "missing, and only root can install them: ${missing[*]}"
-  say "type: sudo apt-get install --no-install-recommends ${missing[*]}"
+if [ ${#missing[@]} -gt 0 ]; then
+  if may_install; then
+    install_packages "${missing[@]}"
+  else
+    say "missing, and only root can install them: ${missing[*]}"
+    say "type: sudo apt-get install --no-install-recommends ${missing[*]}"
+  fi
   mapfile -t vital < <(absent "${needed[@]}")
   python=$(find_python) || vital+=("python3 (3.11 or newer)")
-  [[ " ${missing[*]} " == *" python3-venv "* ]] && vital+=(python3-venv)
+  if [ ! -x "$venv/bin/python" ] && [ -n "$python" ] && ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    vital+=(python3-venv)
+  fi
   if [ ${#vital[@]} -gt 0 ]; then
     say "'make $target' cannot do without: ${vital[*]}"
     exit 1
   fi
-  say "going on without them; what needs them will say so"
+  mapfile -t lacking < <(absent "${wanted[@]}")
+  [ ${#lacking[@]} -eq 0 ] || say "going on without ${lacking[*]}; the tests that need them will say so"
 fi
 python=$(find_python) || {
   say "no Python 3.11 or newer; PYTHON=/path/to/python make $target names one"
