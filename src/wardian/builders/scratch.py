@@ -1,5 +1,6 @@
 """Folders in which a system step works: only a namespace can remove what belongs to subordinate ids."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,5 +20,5 @@ def scratch(store: Store, host: Host, namespace: Callable[[], Namespace], parent
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():
+        if os.path.lexists(folder):
             host.run(namespace().command("rm", "-rf", "--one-file-system", "--", str(folder)))
