@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,9 +16,13 @@ from typing import Any
 
 import pytest
 
+from tests.images import add_image, layer
 from tests.people import Person, hear_signals, ourselves, single
-from tests.rootfs import add_busybox, run_folders
+from tests.rootfs import MODES, add_busybox, defaults, files, run_folders
+from wardian.hosts.local import LocalHost
+from wardian.hosts.sandbox import namespace
 from wardian.runs.processes import children, inner
+from wardian.store import unpacked
 from wardian.store.store import Store
 
 DRIVE = Path(__file__).parent / "drive.py"
@@ -68,7 +71,19 @@ class World:
         )
 
 
-@pytest.fixture(scope="module", params=PEOPLE)
+def everyone(test: Callable[..., None]) -> Callable[..., None]:
+    """A test for all people. The others leave out the user with one id, whose sandbox differs in its mapping alone."""
+    test.__dict__["everyone"] = True
+    return test
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "person" in metafunc.fixturenames:
+        kinds = PEOPLE if "everyone" in metafunc.function.__dict__ else PEOPLE[:2]
+        metafunc.parametrize("person", kinds, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def person(request: pytest.FixtureRequest, need: Callable[..., None]) -> Person:
     need("bwrap", "unshare", "setpriv", "busybox")
     us = ourselves()
@@ -145,6 +160,7 @@ AWKWARD = (
 )
 
 
+@everyone
 def test_argv_reaches_the_program_byte_for_byte(world: World) -> None:
     shown = world.run("sh", "-c", 'for word; do printf "%s\\0" "$word"; done', "name", *AWKWARD)
     assert shown.returncode == 0, shown.stderr
@@ -176,6 +192,7 @@ def test_the_exit_code_comes_back(world: World, code: int) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
 
 
+@everyone
 @pytest.mark.parametrize("name", ["KILL", "SEGV"])
 def test_a_program_that_a_signal_ends_gives_128_more(world: World, name: str) -> None:
     done = world.run("sh", "-c", f"kill -{name} $$")
@@ -200,6 +217,7 @@ def test_a_program_that_is_not_there_has_a_shells_exit_code(world: World, progra
     assert len(done.stderr.splitlines()) == 1
 
 
+@everyone
 def test_the_engines_failure_is_125_and_said(world: World) -> None:
     done = world.run("true", binds=[["/no/such/source", "/mnt"]])
     assert done.returncode == 125
@@ -207,6 +225,7 @@ def test_the_engines_failure_is_125_and_said(world: World) -> None:
     assert "never started" in done.stderr.decode()
 
 
+@everyone
 def test_what_a_program_left_behind_ends_with_it(world: World) -> None:
     mark = f"7{time.time_ns() % 10**6}"
     begun = time.monotonic()
@@ -267,6 +286,7 @@ def test_names_that_no_shell_knows_pass(world: World) -> None:
     assert {b"A.B-C=1", "ÜMLAUT=2".encode()} <= set(listed)
 
 
+@everyone
 def test_a_variable_is_handed_on_by_name_and_seen_by_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "s3cr3t-$`\"'\n-value"
     monkeypatch.setenv("THE_KEY", secret)
@@ -290,6 +310,7 @@ def test_a_variable_is_handed_on_by_name_and_seen_by_nobody(world: World, monkey
 # ── users and files ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@everyone
 def test_files_in_a_bind_belong_to_the_caller(world: World) -> None:
     world.out("sh", "-c", "echo hi >/w/new; mkdir /w/sub; touch /w/sub/x", binds=[[str(world.folder), "/w"]])
     for path in (world.folder / "new", world.folder / "sub", world.folder / "sub/x"):
@@ -297,6 +318,7 @@ def test_files_in_a_bind_belong_to_the_caller(world: World) -> None:
     assert (world.folder / "new").read_text() == "hi\n"
 
 
+@everyone
 def test_the_caller_is_known_by_number_and_name(world: World) -> None:
     said = world.out("sh", "-c", "id -u; id -g; id -un; whoami; cd; pwd; echo ok >file; ls -ld /root; echo $USER")
     uid, gid, name, who, home, _, user = said.split("\n")[:7]
@@ -311,6 +333,7 @@ def test_the_images_users_are_still_there(world: World) -> None:
     assert "ubuntu:x:1000" in found
 
 
+@everyone
 def test_root_inside_still_writes_the_callers_files(world: World) -> None:
     assert world.out("sh", "-c", "id -u; id -un; touch /w/by-root", user="root", binds=[[str(world.folder), "/w"]]) == (
         "0\nroot\n"
@@ -318,6 +341,7 @@ def test_root_inside_still_writes_the_callers_files(world: World) -> None:
     assert (world.folder / "by-root").stat().st_uid == world.person.uid
 
 
+@everyone
 @pytest.mark.parametrize(
     "who", ["1000:1000", "4321:99", "70000:70000", "2147483647:2147483646", "4000000000:4000000000"]
 )
@@ -348,6 +372,7 @@ def test_another_uid_sees_root_as_the_owner_of_the_image(world: World) -> None:
     assert "Permission denied" in done.stderr.decode()
 
 
+@everyone
 def test_a_program_cannot_mount_or_see_the_host(world: World) -> None:
     done = world.run(
         "sh", "-c", "mount -t tmpfs t /mnt 2>/dev/null && echo mounted; ls /proc | grep -c '^[0-9]'", user="root"
@@ -359,11 +384,13 @@ def test_a_program_cannot_mount_or_see_the_host(world: World) -> None:
 # ── the image and what lies over it ────────────────────────────────────────────────────────────────────────────────
 
 
+@everyone
 def test_the_image_stays_as_it_was(world: World) -> None:
     world.out("sh", "-c", "rm /etc/plain; echo changed >/bin/tool; touch /new; mkdir -p /a/b")
     assert world.out("sh", "-c", "cat /etc/plain; tool x; ls /new /a 2>/dev/null; true") == "not a program\ntool x\n"
 
 
+@everyone
 def test_nothing_is_left_behind(world: World) -> None:
     world.out("sh", "-c", "mkdir /tmp/x; chmod 0 /tmp/x; touch /etc/y; rm -r /usr; mkdir /usr")
     world.run("sh", "-c", "kill -9 $$")
@@ -380,6 +407,7 @@ def test_a_bind_where_the_image_has_a_symlink_lands_where_it_points(world: World
     assert not Path("/run/x").exists(), "the host's /run is another"
 
 
+@everyone
 def test_a_read_only_bind_and_files(world: World) -> None:
     one = world.folder / "one file"
     one.write_text("text")
@@ -426,6 +454,7 @@ def test_names_are_resolved_as_on_the_host(world: World) -> None:
     assert world.out("cat", "/etc/resolv.conf") == Path("/etc/resolv.conf").read_text()
 
 
+@everyone
 def test_the_network_is_the_hosts_or_none(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -494,6 +523,7 @@ def test_a_signal_before_the_program_is_there_is_not_lost(world: World) -> None:
     assert child.returncode in (143, -signal.SIGTERM)
 
 
+@everyone
 def test_a_keyboard_interrupt_can_be_handled_to_its_end(world: World) -> None:
     if not Path("/usr/bin/python3").exists():
         pytest.skip("no /usr/bin/python3 on this machine")
@@ -576,6 +606,7 @@ def test_a_terminal_is_handed_through(world: World, terminal: Callable[[list[str
     assert window.code() == 6
 
 
+@everyone
 def test_ctrl_c_reaches_the_program_once(world: World, terminal: Callable[[list[str]], Terminal]) -> None:
     script = f'trap "n=\\$((n+1)); echo int-\\$n" INT; echo ready; {COUNT}'
     window = terminal(world.words("sh", "-c", script))
@@ -666,6 +697,7 @@ def first_process(of: int) -> int:
     raise AssertionError("no sandbox under the driver")
 
 
+@everyone
 @pytest.mark.parametrize("who", ["host", "root", "4321:99"])
 def test_another_program_joins_a_container_that_runs(world: World, who: str) -> None:
     if world.person.kind == "root" and who == "4321:99":
@@ -698,16 +730,16 @@ def test_another_program_joins_a_container_that_runs(world: World, who: str) -> 
 
 
 def test_an_image_of_a_hundred_and_twenty_layers(world: World, tmp_path: Path) -> None:
-    from tests.images import add_image, layer
-    from tests.rootfs import MODES, defaults, files
-
     if world.person.prefix:
-        pytest.skip("the mount option's length does not depend on the user, and unpacking 120 layers takes its time")
-    store = tmp_path / "many"
-    thin = [layer({f"layer-{at}": str(at).encode(), "top": str(at).encode()}) for at in range(119)]
-    add_image(Store(store), "demo/train:latest", [layer(files(), modes=MODES), *thin], config=defaults({}))
-    shutil.rmtree(tmp_path / "ours")
-    (tmp_path / "ours").mkdir()
-    world.person.own(tmp_path)
-    world.store = store
+        pytest.skip("the length of the mount option does not depend on the user")
+    store = Store(tmp_path / "many")
+    thin = [layer({f"layer-{at}": b"", "top": str(at).encode()}) for at in range(119)]
+    image = add_image(store, "demo/train:latest", [layer(files(), modes=MODES), *thin], config=defaults({}))
+    for at, one in enumerate(unpacked.layers_of(store, image.digest)[1:]):  # by hand: it is not unpacking that is tried
+        tree = unpacked.folder(store, namespace(LocalHost()), one.diff_id)
+        tree.mkdir()
+        (tree / f"layer-{at}").touch()
+        (tree / "top").write_text(str(at))
+        unpacked.marker(tree).touch()
+    world.store = store.root
     assert world.out("sh", "-c", "cat /top; ls / | grep -c layer-") == "118119\n"

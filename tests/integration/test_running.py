@@ -59,9 +59,7 @@ def test_training_in_a_real_image(wardian: Wardian, project: Path) -> None:
     wardian("run", "--", "bash", "-c", script, cwd=project)
 
     words = [sys.executable, "-m", "wardian", "run", "--", "python3", "train.py", "long"]
-    child = subprocess.Popen(
-        words, cwd=project, stdout=subprocess.PIPE, start_new_session=True, preexec_fn=hear_signals
-    )
+    child = subprocess.Popen(words, cwd=project, stdout=subprocess.PIPE, preexec_fn=hear_signals)  # noqa: PLW1509
     assert child.stdout
     assert child.stdout.readline() == b"ready\n"
     os.kill(child.pid, signal.SIGINT)
