@@ -5,6 +5,7 @@ import hashlib
 import io
 import tarfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -69,6 +70,7 @@ class Index:
     status: int | None = None  # answer files with this
     hashes: bool = True  # pages tell the SHA-256
     lengths: bool = True  # answers tell their length
+    pause: float = 0.0  # seconds before each 64 KiB of a file
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # (path, Range) of every request for a file
     authorizations: list[str] = field(default_factory=list)
 
@@ -147,8 +149,13 @@ class Handler(BaseHTTPRequestHandler):
             index.cuts -= 1
             body = body[: index.cut]
             self.close_connection = True
-        self.wfile.write(body)
-        self.wfile.flush()
+        try:
+            for at in range(0, len(body), 1 << 16):
+                time.sleep(index.pause if may_cut else 0)
+                self.wfile.write(body[at : at + (1 << 16)])
+            self.wfile.flush()
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
 
 
 @contextmanager

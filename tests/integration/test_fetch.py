@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -254,6 +255,18 @@ def test_one_failure_is_told_and_the_rest_is_kept(index: Index, fetcher: Make) -
     with pytest.raises(Unavailable, match=r"gone-1-py3-none-any\.whl"):
         fetcher().fetch_all([file, gone])
     assert sha256(fetcher().fetch(file)) == sha256(path)
+
+
+def test_a_failure_does_not_wait_for_big_files(index: Index, fetcher: Make) -> None:
+    import random
+
+    big_one = make_wheel(index.folder, "thing", "2.0", files={"thing/noise": random.Random(1).randbytes(4 << 20)})
+    index.pause = 0.05  # for each piece of 64 KiB: more than three seconds
+    gone = File("gone-1-py3-none-any.whl", "0" * 64, f"{index.url}/files/gone", 1, "wheel", "gone", "1")
+    start = time.monotonic()
+    with pytest.raises(Unavailable, match=r"gone-1-py3-none-any\.whl cannot be fetched"):
+        fetcher().fetch_all([file_of(big_one, f"{index.url}/files/{big_one.name}", "2.0"), gone])
+    assert time.monotonic() - start < 2.5
 
 
 def test_two_processes_worth_of_threads_fetch_once(index: Index, fetcher: Make) -> None:

@@ -1,4 +1,4 @@
-"""The hard case of building from source: pufferlib-core, compiled against the image's own torch. Heavy: about a minute."""
+"""The hard case of building from source: pufferlib-core against the image's own torch. Heavy: a minute or two."""
 
 import os
 import shutil

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
@@ -106,12 +107,22 @@ class Fetcher:
     def fetch_all(self, files: Sequence[File], advance: Advance | None = None) -> dict[str, Path]:
         """All files by SHA-256, eight at a time, the big ones first; the first failure ends it, what came is kept."""
         files = sorted({file.sha256: file for file in files}.values(), key=lambda file: -(file.size or 0))
+        stopping = Event()
+
+        def moved(amount: float) -> None:
+            if stopping.is_set():
+                raise _Stopped("the download was stopped")
+            if advance:
+                advance(amount)
+
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="fetch") as pool:
-            started = {pool.submit(self.fetch, file, advance): file for file in files}
+            started = {pool.submit(self.fetch, file, moved): file for file in files}
             try:
                 done, _ = wait(started, return_when=FIRST_EXCEPTION)
-                return {started[future].sha256: future.result() for future in done}
+                failed = [future for future in done if future.exception()]
+                return {started[future].sha256: future.result() for future in failed or done}
             except BaseException:
+                stopping.set()  # a failure, or Ctrl-C, does not wait for what is under way
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
@@ -332,6 +343,10 @@ class Fetcher:
         with explained(self.store.root):
             partial.chmod(0o444)
             partial.replace(target)
+
+
+class _Stopped(WardianError):
+    """Another file of the same call failed, or the person at the terminal had enough."""
 
 
 class _Absent(WardianError):
