@@ -80,8 +80,9 @@ class Wardian:
             self.write(each, "")
             self.wardian("lock")
             self.wardian("build")
-        shutil.rmtree(self._warm / "downloads", ignore_errors=True)
-        shutil.copytree(self.home / "downloads", self._warm / "downloads", copy_function=os.link)
+        for cache in ("downloads", "cache"):
+            shutil.rmtree(self._warm / cache, ignore_errors=True)
+            shutil.copytree(self.home / cache, self._warm / cache, symlinks=True, copy_function=os.link)
 
     def forget(self) -> None:
         """Start from the base and the downloads again."""

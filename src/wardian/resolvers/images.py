@@ -1,7 +1,7 @@
 """Base images: a reference becomes a digest, a digest becomes layers in the store; what Python lies in them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,13 +74,13 @@ def complete(store: Store, digest: str) -> bool:
     return all(store.has(blob.digest, blob.size) for blob in (image.config, *image.layers))
 
 
-def python_of(store: Store, manifest: str, whole: Contents | None = None) -> tuple[str, str] | None:
+def python_of(store: Store, manifest: str, whole: Callable[[], Contents] | None = None) -> tuple[str, str] | None:
     """The version and the path of the Python in an image: from its labels, or the first one on its PATH."""
     config: dict[str, Any] = store.config(manifest).get("config") or {}
     labels = config.get("Labels") or {}
     if (version := labels.get("dev.wardian.python")) and (path := labels.get("dev.wardian.interpreter")):
         return str(version), str(path)
-    return find_python(whole or contents(store, manifest), search_path(config))
+    return find_python(whole() if whole else contents(store, manifest), search_path(config))
 
 
 def search_path(config: Mapping[str, Any]) -> tuple[str, ...]:

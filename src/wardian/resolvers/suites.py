@@ -15,7 +15,8 @@ KEYRINGS = {
     "ubuntu": ("/usr/share/keyrings/ubuntu-archive-keyring.gpg", "ubuntu-archive-keyring"),
 }
 # What a root file system has beyond what is essential: apt, and what most programs take for granted.
-ALWAYS = ("apt", "ca-certificates", "netbase", "tzdata")
+# Where a package says that /bin is a link to /usr/bin, it saves the one that makes it so, and all of perl.
+ALWAYS = ("apt", "ca-certificates", "netbase", "tzdata", "?exact-name(usr-is-merged)")
 PYTHON = ("python3",)
 
 

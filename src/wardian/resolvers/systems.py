@@ -21,6 +21,7 @@ from wardian.spec.matrix import Variant
 from wardian.spec.models import Image
 from wardian.spec.substitute import substitute
 from wardian.store.contents import Contents, contents, read
+from wardian.store.files import write_file
 from wardian.store.store import Store
 
 GLIBC = 28  # taken when a base does not tell: manylinux_2_28, which all that is maintained has
@@ -48,8 +49,15 @@ class Foreign:
         return contents(self.store, self.digest)
 
     def read(self, path: str) -> bytes:
-        """A file of it; empty where there is none."""
-        return read(self.store, self.digest, self.whole, path) or b""
+        """A file of it; empty where there is none. Kept: a digest's files never change, and finding one is slow."""
+        key = hashlib.sha256(f"{self.digest} {path}".encode()).hexdigest()
+        kept = self.store.root / "cache" / "files" / key
+        if kept.is_file():
+            return kept.read_bytes()
+        content = read(self.store, self.digest, self.whole, path) or b""
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_file(kept, content, scratch=kept.parent)
+        return content
 
     def _text(self, path: str) -> str:
         return self.read(path).decode(errors="replace")
@@ -67,7 +75,7 @@ class Foreign:
     @cached_property
     def python(self) -> tuple[str, str] | None:
         """Version and path of its Python."""
-        return images.python_of(self.store, self.digest, self.whole)
+        return images.python_of(self.store, self.digest, lambda: self.whole)
 
     @cached_property
     def pylock(self) -> str:
