@@ -138,20 +138,23 @@ exec "$@"
 
 def _command(layer: Bootstrap, suite: Suite, inside: Namespace, *, work: Path, place: str, epoch: int) -> Command:
     included = ",".join(f"{deb.name}={deb.version}" for deb in layer.debs)
+    # usrmerge converts what is unpacked already, which only works when everything is unpacked first.
+    variant = "custom" if any(deb.name == "usrmerge" for deb in layer.debs) else "essential"
     excluded = [line for line in _EXCLUDED.splitlines() if line.startswith("path-")]
     return Command(
         (
             *(*inside.prefix, "sh", "-c", _SCRIPT, "sh", str(work), place, _medium(layer.debs)),
             "mmdebstrap",
             "--mode=root",  # of the namespace
-            "--variant=custom",
+            f"--variant={variant}",
+            "--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr",
             f"--architectures={suite.architecture}",
             f"--include={included}",
             "--format=tar",
             "--dpkgopt=force-unsafe-io",
             *(f"--dpkgopt={line}" for line in excluded),
             "--aptopt=APT::Sandbox::User root",
-            suite.name,
+            "",  # no suite: the repository has no Release file that could name one
             f"{place}/root.tar",
             f"deb [trusted=yes] copy:{place}/debs ./",
         ),
@@ -181,7 +184,9 @@ def _heard(text: str, say: Callable[[str], None]) -> None:
 def _failed(said: str, code: int, layer: Bootstrap) -> CommandFailed:
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith("I: ")]
     wrong = [line for line in lines if line.startswith(("E: ", "dpkg: error"))] or lines
-    return CommandFailed(f"{layer.reference} cannot be made: mmdebstrap: " + " | ".join(wrong[-6:]), code=code)
+    return CommandFailed(
+        f"{layer.reference} cannot be made: mmdebstrap: " + " | ".join(line[:200] for line in wrong[-6:]), code=code
+    )
 
 
 def _own(suite: Suite) -> dict[str, bytes | None]:
