@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.images import add_image, layer
 from wardian.lock.file import read, write
 from wardian.lock.model import Lock
+from wardian.store.store import Store
 
 Wardian = Callable[..., Any]
 
@@ -101,3 +103,41 @@ def test_a_substitute_takes_the_place_of_a_base(project: Path, wardian: Wardian)
     assert base is not None
     assert (base.reference, base.substitute) == ("nvidia/cuda:12.4.1-base", "bootstrap:debian:bookworm")
     assert len(base.debs) > 80
+
+
+def test_packages_over_a_base_that_others_built(tmp_path: Path, home: Path, wardian: Wardian) -> None:
+    stanza = "Package: {}\nStatus: install ok installed\nArchitecture: amd64\nMulti-Arch: same\nVersion: {}\n\n"
+    status = stanza.format("libc6", "2.36-9+deb12u7") + stanza.format("libgcc-s1", "12.2.0-14")
+    files = {"etc/os-release": b"ID=debian\nVERSION_CODENAME=bookworm\n", "var/lib/dpkg/status": status.encode()}
+    add_image(Store(home / "store"), "example.org/debian:12", [layer(files)])
+    toml = '[project]\nname = "p"\n[images.x]\nfrom = "example.org/debian:12"\napt = ["tree"]\n'
+    (tmp_path / "wardian.toml").write_text(toml + '[images.y]\nfrom = "@x"\npython = "3.11"\n')
+    wardian("lock", cwd=tmp_path)
+    images = lock_of(tmp_path).images
+    assert [deb.name for deb in images["x"].debs] == ["tree"]
+    assert images["x"].python is None
+    assert "python3.11" in {deb.name for deb in images["y"].debs}
+    assert images["y"].interpreter == "/usr/bin/python3.11"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {"etc/os-release": b'ID=alpine\nPRETTY_NAME="Alpine Linux v3.20"\n', "var/lib/dpkg/status": b"x"},
+            "this base is Alpine",
+        ),
+        (
+            {"etc/os-release": b"ID=debian\nVERSION_CODENAME=bookworm\n"},
+            "x: packages can be added to Debian and Ubuntu",
+        ),
+    ],
+)
+def test_a_base_that_has_no_packages(
+    tmp_path: Path, home: Path, wardian: Wardian, files: dict[str, bytes], said: str
+) -> None:
+    add_image(Store(home / "store"), "example.org/other:1", [layer(files)])
+    (tmp_path / "wardian.toml").write_text(
+        '[project]\nname = "p"\n[images.x]\nfrom = "example.org/other:1"\napt = ["tree"]\n'
+    )
+    assert said in wardian("lock", cwd=tmp_path, code=1).err
