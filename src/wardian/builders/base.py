@@ -5,18 +5,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from wardian.errors import WardianError
 from wardian.hosts.base import Host
 from wardian.hosts.machine import Machine
-from wardian.hosts.sandbox import Namespace
 from wardian.lock.model import Base
 from wardian.lock.wheel import Wheel
 from wardian.oci.layer import LayerBlob
 from wardian.oci.model import Descriptor
 from wardian.plan.layers import Layer, title
 from wardian.store.store import LayerRecord, Store
+
+if TYPE_CHECKING:
+    from wardian.hosts.sandbox import Namespace
 
 L_contra = TypeVar("L_contra", contravariant=True)
 
@@ -58,7 +60,7 @@ class Site:
     host: Host
     machine: Machine
     sources: Sources
-    namespace: Callable[[], Namespace]  # asked by the first step that needs one
+    namespace: "Callable[[], Namespace]"  # asked by the first step that needs one
     epoch: int
     root: Path  # the project
     environ: Mapping[str, str] = field(default_factory=dict)

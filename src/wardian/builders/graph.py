@@ -5,11 +5,10 @@ at once. A key is guarded by a lock in the store, so two processes never make th
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from wardian.builders.base import Beneath, Builder, Site, Stopped
 from wardian.builders.image import Made, base_config, environment_of, finished, whole, write
@@ -29,6 +28,9 @@ from wardian.plan.layers import (
     title,
 )
 from wardian.store.store import LayerRecord, Store
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 # Where the builder of each kind of layer is. A build that has nothing to do imports none of them.
 BUILDERS: Mapping[type[Layer], tuple[str, str]] = {
@@ -122,6 +124,8 @@ class Graph:
         if not waiting:
             return
         work = self.missing()
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="layer") as pool:
             try:
                 for _ in self._completed(work, pool, display):
@@ -135,8 +139,10 @@ class Graph:
                     stop()
                 raise
 
-    def _completed(self, work: dict[str, _Work], pool: ThreadPoolExecutor, display: Display) -> Iterator[None]:
+    def _completed(self, work: dict[str, _Work], pool: "ThreadPoolExecutor", display: Display) -> Iterator[None]:
         """Run all work in the order it becomes possible; yields at the start and after each piece."""
+        from concurrent.futures import FIRST_COMPLETED, Future, wait
+
         waiting = dict(sorted(work.items(), key=lambda item: _weight(item[1].layer)))
         running: dict[Future[tuple[LayerRecord, ...]], str] = {}
         yield None
