@@ -163,8 +163,8 @@ def _execution(plan: ImagePlan, base: Mapping[str, Any]) -> dict[str, Any]:
 def _beside(store: Store, plan: ImagePlan, records: Sequence[LayerRecord], image: Descriptor) -> list[Descriptor]:
     """The SBOM and the lock, each an artifact whose subject is the image.
 
-    The store's index finds them by the annotation ``dev.wardian.subject``. A registry without the referrers API shall get
-    them under the tag ``sha256-<hex of the image>``. Source: OCI 1.1, manifest.md "subject"; distribution-spec,
+    The store's index finds them by the annotation ``dev.wardian.subject``. A registry without the referrers API shall
+    get them under the tag ``sha256-<hex of the image>``. Source: OCI 1.1, manifest.md "subject"; distribution-spec,
     "Referrers Tag Schema".
     """
     made = [_artifact(store, image, SPDX, _bill(plan, records))]
