@@ -44,8 +44,8 @@ class Person:
 
 
 def hear_signals() -> None:
-    """For a child: undo what a shell does to its background jobs, which ignore SIGINT and SIGQUIT ever after."""
-    for number in (signal.SIGINT, signal.SIGQUIT):
+    """For a child: undo what a shell, or nohup, does to background jobs, which ignore these signals ever after."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 

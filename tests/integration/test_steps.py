@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from tests.integration.builds import Place, on_busybox, write
-from tests.people import Person, ourselves
+from tests.people import Person, hear_signals, ourselves
 
 Need = Callable[..., None]
 
@@ -277,7 +277,13 @@ def test_two_processes_build_one_store(place: Place) -> None:
 
 def test_an_interrupted_build_ends_its_steps(place: Place) -> None:
     on_busybox(place, ["echo started; sleep 86399"])
-    with subprocess.Popen(place.words("build"), cwd=place.project, env=place.env(), stderr=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        place.words("build"),
+        cwd=place.project,
+        env=place.env(),
+        stderr=subprocess.PIPE,
+        preexec_fn=hear_signals,  # noqa: PLW1509 - no thread of ours holds a lock
+    ) as child:
         assert eventually(lambda: sleeping(86399))
         child.send_signal(signal.SIGINT)
         assert child.wait(timeout=30) == 130

@@ -172,7 +172,7 @@ def test_the_whole_way(tmp_path: Path, with_base: Path, wardian: Wardian, need: 
     folder = tmp_path / "wardian-demo"
     assert answer["mean_return"] >= demo.EXPECTED
     assert answer["folder"] == str(folder)
-    assert list(answer["steps"]) == ["init", "lock", "build", "test", "run", "tree", "build again"]
+    assert set(answer["steps"]) == {"init", "lock", "build", "test", "run", "tree", "build again"}
     assert answer["steps"]["build again"] < 5
     picture = ET.parse(answer["picture"]).getroot()
     assert picture.tag.endswith("svg")
