@@ -12,6 +12,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,7 +47,7 @@ def measure(contestants: list[Contestant], repetitions: int) -> Samples:
     samples: Samples = {}
     for contestant in contestants:
         say(f"{contestant.name}: filling the package caches")
-        contestant.warm([RL, *((*RL, SMALL[at % len(SMALL)]) for at in range(repetitions))])
+        contestant.warm((*RL, *SMALL[:repetitions]))
     for repetition in range(repetitions):
         for contestant in contestants:
             for work, needed in cycle(contestant, repetition):
@@ -132,6 +133,7 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Measure, print the table, write the JSON."""
     given = options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended and removed
     repetitions = 1 if given.quick else given.repeat
     installers = [name for name in given.peers.split(",") if name][: 1 if given.quick else None]
     memory = Path("/dev/shm")

@@ -37,8 +37,8 @@ class Contestant(Protocol):
 
     name: str
 
-    def warm(self, requirements: Sequence[Sequence[str]]) -> None:
-        """Fill the package caches for all of these requirement sets, and make the base."""
+    def warm(self, requirements: Sequence[str]) -> None:
+        """Fill the package caches with all that will be asked for."""
         ...
 
     def forget(self) -> None:
@@ -74,12 +74,11 @@ class Wardian:
         self.wardian("build", at=base)
         shutil.copytree(self.home, self._warm, symlinks=True)
 
-    def warm(self, requirements: Sequence[Sequence[str]]) -> None:
-        """Build every image once for its downloads; then keep only base and downloads."""
-        for each in requirements:
-            self.write(each, "")
-            self.wardian("lock")
-            self.wardian("build")
+    def warm(self, requirements: Sequence[str]) -> None:
+        """Build an image once for its downloads; then keep only base and caches."""
+        self.write(requirements, "")
+        self.wardian("lock")
+        self.wardian("build")
         for cache in ("downloads", "cache"):
             shutil.rmtree(self._warm / cache, ignore_errors=True)
             shutil.copytree(self.home / cache, self._warm / cache, symlinks=True, copy_function=os.link)
@@ -164,7 +163,7 @@ class Docker:
         self._registry, self._served = Registry(folder / "registry"), Served(self._machine.folders)
         self._image = f"{self._registry.address}/{installer}"
 
-    def warm(self, requirements: Sequence[Sequence[str]]) -> None:
+    def warm(self, requirements: Sequence[str]) -> None:
         """Load the base, add the installer to it, and fill the cache mount."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._docker("load", "-i", str(self._base))
@@ -177,8 +176,7 @@ class Docker:
             "\n".join([*lines, f"ENV PATH={PREFIX}/bin:/usr/local/bin:/usr/bin:/bin"]) + "\n"
         )
         self._docker("build", *self._options, "-t", self._base_name, str(tools))
-        for each in requirements:
-            self._build(each, "")
+        self._build(requirements, "")
 
     def forget(self) -> None:
         """Drop the build cache (not the cache mounts) and the image; push the base to an empty registry."""

@@ -138,7 +138,7 @@ class Recorder:
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self._log = name, log
 
-    def warm(self, requirements: Sequence[Sequence[str]]) -> None:
+    def warm(self, requirements: Sequence[str]) -> None:
         self._log.append(f"{self.name} warm")
 
     def forget(self) -> None:
