@@ -112,14 +112,15 @@ def select(
     ``canonical`` turns a mirror's address into the one that everybody has. Raises ``WardianError`` for what cannot be
     pinned: a wheel for another platform, a working tree, a repository, a file without a SHA-256.
     """
-    from packaging.pylock import PylockSelectError
+    from packaging.pylock import PackageDirectory, PackageVcs, PylockSelectError
 
     lock = _parse(text, "uv's answer")
+    tags = target.tags()
     try:
         chosen = list(
             lock.select(
                 environment=target.environment(),
-                tags=target.tags(),
+                tags=tags,
                 prefer_sdist_predicate=lambda name: name in from_source,
             )
         )
@@ -127,12 +128,14 @@ def select(
         raise WardianError(f"{_sentence(error)}: nothing fits Python {target.python} on {target.platform}") from error
     pinned = []
     for package, file in chosen:
-        if not hasattr(file, "hashes"):
+        if isinstance(file, PackageVcs | PackageDirectory):
             raise WardianError(
                 f"{package.name} is a working tree or a repository, which cannot be locked",
                 hint=f"require a release of {package.name}, or an archive of it by its address",
             )
-        one = _pinned(package.name, str(package.version or ""), file, target, canonical)
+        one = _described(package.name, str(package.version or ""), file, canonical)
+        if one.kind == "wheel":
+            _fits(one.filename, tags, target)
         pinned.append(replace(one, requested=one.name in requested, direct=package.archive is not None))
     return tuple(sorted(pinned, key=lambda one: one.name))
 
@@ -263,13 +266,6 @@ def _file(one: Pinned) -> Mapping[str, object]:
     return {"name": one.filename, **place, **size, "hashes": {"sha256": one.sha256}}
 
 
-def _pinned(name: str, version: str, file: Any, target: Target, canonical: Callable[[str], str]) -> Pinned:
-    one = _described(name, version, file, canonical)
-    if one.kind == "wheel":
-        _fits(one.filename, frozenset(target.tags()), target)
-    return one
-
-
 def _described(
     name: str, version: str, file: "PackageWheel | PackageSdist | PackageArchive", canonical: Callable[[str], str]
 ) -> Pinned:
@@ -291,7 +287,7 @@ def _fits(filename: str, tags: "Collection[Tag]", target: Target) -> None:
         fitting = parse_wheel_filename(filename)[-1]
     except InvalidWheelFilename as error:
         raise WardianError(f"{filename} is not the name of a wheel: {error}") from error
-    if not fitting & set(tags):
+    if fitting.isdisjoint(tags):
         raise WardianError(
             f"{filename} does not fit Python {target.python} on {target.platform} with glibc 2.{target.glibc}",
             hint="require a version that has a wheel for it",

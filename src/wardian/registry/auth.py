@@ -8,15 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
-
-import httpx
 
 from wardian.errors import WardianError
 from wardian.registry.credentials import Credential, Keyring
 from wardian.registry.faults import refused
 from wardian.registry.transport import Transport, is_loopback
+
+if TYPE_CHECKING:
+    import httpx
 
 _PARAMETER = re.compile(
     r"""(?:(?P<scheme>[A-Za-z][\w-]*)[ ]+)?(?P<name>[\w-]+)\s*=\s*"""
@@ -78,7 +79,7 @@ class Authorizer:
             return held.header if held and held.until > self._clock() else None
 
     def answer(
-        self, host: str, repository: str, response: httpx.Response, *, used: str | None, plain: bool
+        self, host: str, repository: str, response: "httpx.Response", *, used: str | None, plain: bool
     ) -> str | None:
         """A new header after a 401 to a request with ``used``, or None when there is nothing left to try."""
         with self._guard:
@@ -94,7 +95,7 @@ class Authorizer:
             return held.header
 
     def _respond(
-        self, host: str, repository: str, response: httpx.Response, credential: Credential | None, *, plain: bool
+        self, host: str, repository: str, response: "httpx.Response", credential: Credential | None, *, plain: bool
     ) -> _Held | None:
         forever = float("inf")
         if credential and credential.registry_token:
@@ -149,7 +150,7 @@ class Authorizer:
         return _Held(f"Bearer {token}", self._clock() + max(life, _DEFAULT_LIFE) - _MARGIN)
 
 
-def limited(response: httpx.Response, limit: int) -> bytes:
+def limited(response: "httpx.Response", limit: int) -> bytes:
     """The body, read to its end and closed. Raises ``WardianError`` beyond ``limit`` bytes, httpx's errors on a cut."""
     parts: list[bytes] = []
     size = 0

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
-
-import httpx
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wardian.command import Command, Result
 from wardian.errors import DigestMismatch, WardianError
@@ -35,9 +33,12 @@ from wardian.oci.reference import Reference
 from wardian.registry.auth import Authorizer, limited
 from wardian.registry.credentials import Keyring
 from wardian.registry.download import download, fetch_all
-from wardian.registry.faults import CUT, not_a_registry, refused, unreachable
+from wardian.registry.faults import cut, not_a_registry, refused, unreachable
 from wardian.registry.transport import ATTEMPTS, Transport, is_loopback
 from wardian.store.store import Store
+
+if TYPE_CHECKING:
+    import httpx
 
 MANIFEST_LIMIT = 4 << 20  # bytes. Source: distribution-spec, «Pushing Manifests»: registries should take at least 4 MiB
 CONFIG_LIMIT = 16 << 20
@@ -147,7 +148,7 @@ class Registry:
     ) -> Path:
         """Bring one blob into the store, going on from a partial one. Other bytes: ``DigestMismatch``, none kept."""
 
-        def open_at(offset: int) -> httpx.Response:
+        def open_at(offset: int) -> "httpx.Response":
             headers = {"Range": f"bytes={offset}-"} if offset else {}
             response = self._get(reference, f"blobs/{wanted.digest}", {"Accept-Encoding": "identity", **headers})
             if response.status_code not in (200, 206, 416):
@@ -182,7 +183,7 @@ class Registry:
 
     def _small(
         self, reference: Reference, path: str, limit: int, headers: Mapping[str, str]
-    ) -> tuple[httpx.Response, bytes]:
+    ) -> "tuple[httpx.Response, bytes]":
         """A document, read whole; a cut one is asked for again."""
         for attempt in range(ATTEMPTS):
             response = self._get(reference, path, headers)
@@ -190,13 +191,13 @@ class Registry:
                 raise self._refused(reference, response, _named(reference, path))
             try:
                 return response, limited(response, limit)
-            except CUT as error:
+            except cut() as error:
                 if attempt + 1 == ATTEMPTS:
                     raise unreachable(error, reference.registry) from error
                 self._transport.pause(attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _get(self, reference: Reference, path: str, headers: Mapping[str, str]) -> httpx.Response:
+    def _get(self, reference: Reference, path: str, headers: Mapping[str, str]) -> "httpx.Response":
         """Ask, and when asked who we are, answer and ask again. A token that ran out on the way is renewed once."""
         host, repository = reference.registry, reference.repository
         scheme = self._scheme(host)
@@ -222,7 +223,9 @@ class Registry:
             self._schemes[host] = "http" if self._transport.speaks_http(f"http://{host}/v2/") else "https"
         return self._schemes[host]
 
-    def _refused(self, reference: Reference, response: httpx.Response, what: str) -> WardianError:
+    def _refused(self, reference: Reference, response: "httpx.Response", what: str) -> WardianError:
+        import httpx
+
         try:
             body = limited(response, MANIFEST_LIMIT)
         except (httpx.HTTPError, WardianError):

@@ -5,16 +5,18 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from pathlib import Path
-
-import httpx
+from typing import TYPE_CHECKING
 
 from wardian.errors import DigestMismatch, Unavailable
 from wardian.oci.digest import hexadecimal
 from wardian.oci.model import Descriptor
-from wardian.registry.faults import CUT, unreachable
+from wardian.registry.faults import cut, unreachable
 from wardian.registry.transport import Transport
 from wardian.store.files import explained
 from wardian.store.store import Store
+
+if TYPE_CHECKING:
+    import httpx
 
 WORKERS = 4
 Advance = Callable[[float], None]
@@ -48,7 +50,7 @@ def fetch_all(
 def download(
     wanted: Descriptor,
     store: Store,
-    open_at: Callable[[int], httpx.Response],
+    open_at: "Callable[[int], httpx.Response]",
     transport: Transport,
     *,
     host: str,
@@ -98,7 +100,7 @@ class Partial:
         self._hash = hashlib.sha256()
         self.size = 0
 
-    def receive(self, response: httpx.Response, advance: Advance | None) -> None:
+    def receive(self, response: "httpx.Response", advance: Advance | None) -> None:
         """Append a body. Raises ``DigestMismatch`` when it is longer than it may be."""
         with self.path.open("r+b" if self.size else "wb") as file:
             file.seek(self.size)
@@ -126,7 +128,7 @@ class Partial:
 
 def _fill(
     partial: Partial,
-    open_at: Callable[[int], httpx.Response],
+    open_at: "Callable[[int], httpx.Response]",
     transport: Transport,
     host: str,
     advance: Advance | None,
@@ -143,7 +145,7 @@ def _fill(
                 partial.restart()
             if response.status_code != 416:
                 partial.receive(response, advance)
-        except CUT as error:
+        except cut() as error:
             failure = error
         finally:
             response.close()
@@ -162,7 +164,7 @@ def _fill(
             transport.pause(idle - 1)
 
 
-def _from_the_start(response: httpx.Response, offset: int) -> bool:
+def _from_the_start(response: "httpx.Response", offset: int) -> bool:
     """Whether the answer does not continue at ``offset``: the server knows no ranges, or the range was wrong."""
     if offset == 0:
         return False

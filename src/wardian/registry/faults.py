@@ -4,12 +4,21 @@ import json
 import socket
 import ssl
 from collections.abc import Sequence
-
-import httpx
+from functools import cache
+from typing import TYPE_CHECKING
 
 from wardian.errors import Unavailable, WardianError
 
-CUT = (httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout, httpx.WriteError, httpx.DecodingError)
+if TYPE_CHECKING:
+    import httpx
+
+
+@cache
+def cut() -> "tuple[type[httpx.HTTPError], ...]":
+    """What is raised when a connection ends too soon. httpx is loaded by the first request, not by each ``lock``."""
+    import httpx
+
+    return httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout, httpx.WriteError, httpx.DecodingError
 
 
 def refused(status: int, body: bytes, *, host: str, what: str, tried: Sequence[str]) -> WardianError:
@@ -36,8 +45,10 @@ def refused(status: int, body: bytes, *, host: str, what: str, tried: Sequence[s
     return WardianError(f"{host} answers {status} for {what}{said}")
 
 
-def unreachable(error: httpx.HTTPError, host: str) -> Unavailable:
+def unreachable(error: "httpx.HTTPError", host: str) -> Unavailable:
     """The error for a server that did not answer."""
+    import httpx
+
     causes = list(_causes(error))
     if any(isinstance(cause, socket.gaierror) for cause in causes) or "getaddrinfo" in str(error):
         return Unavailable(f"the name {host} cannot be resolved", hint="look at the name, the network, and HTTPS_PROXY")
@@ -51,7 +62,7 @@ def unreachable(error: httpx.HTTPError, host: str) -> Unavailable:
         return Unavailable(f"{host} did not answer in time", hint="look at the network and HTTPS_PROXY")
     if isinstance(error, httpx.ProxyError):
         return Unavailable(f"the proxy refused the way to {host}: {error}", hint="look at HTTPS_PROXY and NO_PROXY")
-    if isinstance(error, CUT):
+    if isinstance(error, cut()):
         return Unavailable(f"{host} cut the connection: {error}", hint="try again; what was fetched is kept")
     return Unavailable(f"{host} cannot be reached: {error}", hint="look at the network, the port and HTTPS_PROXY")
 

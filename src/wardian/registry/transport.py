@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
-
-import httpx
 
 from wardian.errors import Unavailable, WardianError
 from wardian.registry.faults import unreachable
+
+if TYPE_CHECKING:
+    import httpx
 
 ATTEMPTS = 5
 LONGEST_WAIT = 60.0  # seconds, whatever Retry-After asks for
@@ -40,7 +42,7 @@ class Transport:
         self._clients: dict[str, httpx.Client] = {}
         self._guard = threading.Lock()
 
-    def get(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
+    def get(self, url: str, headers: Mapping[str, str]) -> "httpx.Response":
         """The answer with its body still to be read, after retries and redirects; close it.
 
         Statuses that stay bad are returned, servers that stay silent raise ``Unavailable``.
@@ -59,8 +61,10 @@ class Transport:
                 headers.pop("Authorization", None)
         raise WardianError(f"{origin.netloc} redirects in circles")
 
-    def post(self, url: str, form: Mapping[str, str]) -> httpx.Response:
+    def post(self, url: str, form: Mapping[str, str]) -> "httpx.Response":
         """The answer to a form; sent once, read whole."""
+        import httpx
+
         try:
             return self._client(urlsplit(url).netloc).post(url, data=dict(form))
         except httpx.HTTPError as error:
@@ -68,6 +72,8 @@ class Transport:
 
     def speaks_http(self, url: str) -> bool:
         """Whether a plain request gets an answer: a TLS server hangs up, or says 400 (as Go and nginx do)."""
+        import httpx
+
         try:
             return self._client(urlsplit(url).netloc).get(url).status_code != 400
         except httpx.RemoteProtocolError:
@@ -75,7 +81,7 @@ class Transport:
         except httpx.HTTPError as error:
             raise unreachable(error, urlsplit(url).netloc) from error
 
-    def pause(self, attempt: int, response: httpx.Response | None = None) -> None:
+    def pause(self, attempt: int, response: "httpx.Response | None" = None) -> None:
         """Wait before the next attempt (counted from 0): what Retry-After says, or longer each time with jitter."""
         asked = retry_after(response.headers.get("retry-after"), time.time()) if response is not None else None
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, protects nothing
@@ -91,7 +97,9 @@ class Transport:
                 client.close()
             self._clients.clear()
 
-    def _patiently(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
+    def _patiently(self, url: str, headers: Mapping[str, str]) -> "httpx.Response":
+        import httpx
+
         host = urlsplit(url).netloc
         client = self._client(host)
         for attempt in range(self.attempts):
@@ -111,7 +119,9 @@ class Transport:
             self.pause(attempt, response)
         raise AssertionError("the last attempt returns or raises")
 
-    def _client(self, host: str) -> httpx.Client:
+    def _client(self, host: str) -> "httpx.Client":
+        import httpx
+
         with self._guard:
             if host not in self._clients:
                 self._clients[host] = httpx.Client(
@@ -169,8 +179,10 @@ def retry_after(value: str | None, now: float) -> float | None:
         return None
 
 
-def _transient(error: httpx.HTTPError) -> bool:
+def _transient(error: "httpx.HTTPError") -> bool:
     """Whether the next attempt may succeed: connections cut or timed out, not refused, unknown or untrusted ones."""
+    import httpx
+
     return isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError | httpx.TimeoutException)
 
 

@@ -6,27 +6,29 @@ Python files, snapshot.debian.org for Debian ones. Whatever comes is only kept w
 """
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlsplit
-
-import httpx
 
 from wardian.errors import DigestMismatch, Unavailable, WardianError
 from wardian.hosts.machine import Machine, bare, local_path
 from wardian.lock.model import Built, Deb
 from wardian.lock.pylock import Pinned, filename_of
 from wardian.lock.wheel import Wheel
-from wardian.registry.faults import CUT, unreachable
+from wardian.registry.faults import cut, unreachable
 from wardian.registry.transport import Transport
 from wardian.resolvers import index
 from wardian.store.files import explained
 from wardian.store.store import Store
+
+if TYPE_CHECKING:
+    import httpx
 
 WORKERS = 8
 SNAPSHOT = "https://snapshot.debian.org"
@@ -222,7 +224,7 @@ class Fetcher:
         address = f"{SNAPSHOT}/mr/binary/{quote(file.name)}/{quote(file.version)}/binfiles"
         architecture = file.filename.rpartition("_")[2].removesuffix(".deb")
         try:
-            answer = httpx.Response(200, content=self._read(self.substitute(address) or address)).json()
+            answer = json.loads(self._read(self.substitute(address) or address))
             found = [entry["hash"] for entry in answer["result"] if entry["architecture"] == architecture]
         except (Unavailable, ValueError, LookupError, TypeError):
             return
@@ -268,7 +270,7 @@ class Fetcher:
 
     def _receive(
         self, url: str, partial: Path, have: int, advance: Advance | None
-    ) -> tuple[int, int | None, httpx.HTTPError | None]:
+    ) -> "tuple[int, int | None, httpx.HTTPError | None]":
         """One request; (bytes now there, bytes in all if known, what cut it)."""
         response = self._open(url, have)
         failure: httpx.HTTPError | None = None
@@ -287,13 +289,13 @@ class Fetcher:
                     have += len(chunk)
                     if advance:
                         advance(len(chunk))
-        except CUT as error:
+        except cut() as error:
             failure = error
         finally:
             response.close()
         return have, total, failure
 
-    def _open(self, url: str, offset: int = 0) -> httpx.Response:
+    def _open(self, url: str, offset: int = 0) -> "httpx.Response":
         headers = {"Accept-Encoding": "identity", **index.authorization(self.machine, url)}
         if offset:
             headers["Range"] = f"bytes={offset}-"
@@ -322,6 +324,8 @@ class Fetcher:
 
     def _read(self, url: str) -> bytes:
         """A page of an index."""
+        import httpx
+
         headers = {"Accept": index.ACCEPT, **index.authorization(self.machine, url)}
         response = self.transport.get(bare(url), headers)
         try:
