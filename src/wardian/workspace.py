@@ -76,7 +76,7 @@ class Workspace:
         """What ``${NAME}`` and ``env-pass`` may name: the environment over the project's ``.env``."""
         from wardian.spec.interpolate import dotenv
 
-        values, faults = dotenv(_text(self.root / ".env") or "")
+        values, faults = dotenv(_text(self.root / ".env") or "", self.environ)
         if faults:
             raise SpecError(faults)
         return {**values, **self.environ}

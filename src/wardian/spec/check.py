@@ -28,8 +28,8 @@ def check(spec: Spec, doubtful: Iterable[str] = ()) -> list[Fault]:
     """Every fault of a well-formed spec. ``doubtful`` names images that exist but are too broken to look at."""
     unsure = set(doubtful)
     faults = [fault for name, image in spec.images.items() for look in LOOKS for fault in look(name, image)]
-    sound = {name: image for name, image in spec.images.items() if all(image.matrix.values())}
-    variants, wrong = expansion(spec.images, unsure | (set(spec.images) - set(sound)))
+    unsure |= {name for name, image in spec.images.items() if any(_axes(name, image))}
+    variants, wrong = expansion(spec.images, unsure)
     faults += wrong
     faults += _tags(variants)
     faults += _cuda_names(variants)

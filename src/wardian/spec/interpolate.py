@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from wardian.errors import Fault
 
-VARIABLE = re.compile(r"\$(?:\$|\{([^}]*)\})")
+VARIABLE = re.compile(r"\$\$|\$\{((?:[^}$]|\$(?!\{)|\$\{[^{}]*\})*)\}|\$\{")  # one more variable deep
 INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)(.*))?", re.DOTALL)
 ASSIGNMENT = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*")
 ESCAPE = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$", "`": "`"}
@@ -18,7 +18,8 @@ class Unset(ValueError):
 def interpolate(text: str, variables: Mapping[str, str]) -> str:
     """Fill in variables. ``:-`` is for unset and empty ones, ``-`` for unset ones; ``$$`` is a dollar.
 
-    Raises ``Unset``. A dollar before anything else is kept. Source: the Compose specification, "Interpolation".
+    A default may hold variables, whose defaults hold none. Raises ``Unset``. A dollar before anything else is kept.
+    Source: the Compose specification, "Interpolation".
 
     >>> interpolate("${USER:-nobody} pays $$5 to $1", {})
     'nobody pays $5 to $1'
@@ -27,7 +28,7 @@ def interpolate(text: str, variables: Mapping[str, str]) -> str:
     def value(found: re.Match[str]) -> str:
         if found[0] == "$$":
             return "$"
-        inside = INSIDE.fullmatch(found[1])
+        inside = INSIDE.fullmatch(found[1] or "")
         if not inside:
             raise Unset(
                 f"{found[0]} is not a variable; write ${{NAME}} or ${{NAME:-default}}, and $$ for a dollar sign"
@@ -37,7 +38,7 @@ def interpolate(text: str, variables: Mapping[str, str]) -> str:
         if known is not None and (known or operator != ":-"):
             return known
         if operator:
-            return str(default)
+            return interpolate(default, variables)
         raise Unset(
             f"the variable {name} is not set; set it in the environment or in .env, or write ${{{name}:-default}}"
         )
@@ -45,20 +46,11 @@ def interpolate(text: str, variables: Mapping[str, str]) -> str:
     return VARIABLE.sub(value, text)
 
 
-def names(text: str) -> list[str]:
-    """The variables that a text asks for.
-
-    >>> names("${A}/${B:-c}/$$")
-    ['A', 'B']
-    """
-    found = (INSIDE.fullmatch(match[1]) for match in VARIABLE.finditer(text) if match[1] is not None)
-    return [match[1] for match in found if match]
-
-
-def dotenv(text: str, source: str = ".env") -> tuple[dict[str, str], list[Fault]]:
+def dotenv(text: str, environ: Mapping[str, str], source: str = ".env") -> tuple[dict[str, str], list[Fault]]:
     """The variables of a ``.env`` file, and its faults by line (which never show a value).
 
-    ``export`` before a name, quotes of both kinds (may span lines; escapes and ``${NAME}`` in double ones), comments.
+    ``export`` before a name, quotes of both kinds (may span lines; escapes in double ones), comments. ``${NAME}``
+    outside single quotes is a variable of ``environ``, else one that stands above in the file, else empty.
     """
     values: dict[str, str] = {}
     faults: list[Fault] = []
@@ -75,7 +67,7 @@ def dotenv(text: str, source: str = ".env") -> tuple[dict[str, str], list[Fault]
                 faults.append(Fault("", "not NAME=value", source=source, line=line))
             else:
                 try:
-                    values[found[1]], end = _value(text, found.end(), end, values)
+                    values[found[1]], end = _value(text, found.end(), end, {**values, **environ})
                 except ValueError as error:
                     faults.append(Fault(found[1], str(error), source=source, line=line))
         line += text.count("\n", at, end + 1)
@@ -104,7 +96,7 @@ def _value(text: str, start: int, end: int, known: Mapping[str, str]) -> tuple[s
 
 
 def _known(text: str, known: Mapping[str, str], *, escapes: bool = False) -> str:
-    """Fill in the variables that stand above in the file (unset: empty), and undo escapes, in one pass."""
+    """Fill in variables, and undo escapes, in one pass."""
 
     def part(found: re.Match[str]) -> str:
         if found[1] is not None:
@@ -112,6 +104,7 @@ def _known(text: str, known: Mapping[str, str], *, escapes: bool = False) -> str
         inside = INSIDE.fullmatch(found[2])
         if not inside:
             return found[0]
-        return known.get(inside[1]) or inside[3] or ""
+        value = known.get(inside[1])
+        return value if value is not None and (value or inside[2] != ":-") else inside[3] or ""
 
     return re.sub(r"\\(.)|\$\{([^}]*)\}", part, text, flags=re.DOTALL)

@@ -3,6 +3,7 @@
 import re
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = r"([0-9]+(?:\.[0-9]+)?)([smhd])"
 _BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -12,12 +13,10 @@ def seconds(value: object) -> float:
     >>> seconds("1h30m")
     5400.0
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return float(value)
-    if isinstance(value, str) and re.fullmatch(r"(?:[0-9.]+[smhd])+", value):
-        return sum(
-            float(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd])", value)
-        )
+    if isinstance(value, str) and re.fullmatch(f"(?:{_PART})+", value):
+        return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_PART, value))
     message = f"{value!r} is not a duration; write 90, '60s', '5m' or '1h30m'"
     raise ValueError(message)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardian.spec.interpolate import Unset, dotenv, interpolate, names
+from wardian.spec.interpolate import Unset, dotenv, interpolate
 
 KNOWN = {"USER": "ada", "EMPTY": "", "PORT": "36001"}
 
@@ -33,6 +33,10 @@ KNOWN = {"USER": "ada", "EMPTY": "", "PORT": "36001"}
         ("${NONE:-http://x:1/y?z={a\n}", "http://x:1/y?z={a\n"),
         ("${NONE:-a:-b}", "a:-b"),
         ("{USER} ${USER}}", "{USER} ada}"),
+        ("${NONE:-${USER}/x}", "ada/x"),
+        ("${USER:-${NONE}}", "ada"),
+        ("${NONE:-${OTHER:-c}${EMPTY}}:${PORT}", "c:36001"),
+        ("${NONE:-$$x $y}", "$x $y"),
     ],
 )
 def test_filled(text: str, filled: str) -> None:
@@ -48,6 +52,9 @@ def test_filled(text: str, filled: str) -> None:
         ("${A B}", "is not a variable"),
         ("${USER:?needed}", "is not a variable"),
         ("${USER//a/b}", "is not a variable"),
+        ("${USER", "is not a variable"),
+        ("${NONE:-${OTHER}}", "OTHER is not set"),
+        ("${USER:-${NONE:-${OTHER}}}", "is not a variable"),
     ],
 )
 def test_unset(text: str, says: str) -> None:
@@ -74,10 +81,7 @@ def test_a_value_is_not_filled_again(values: dict[str, str]) -> None:
         assert interpolate(f"<${{{name}}}>", values) == f"<{value}>"
 
 
-def test_names() -> None:
-    assert names("${A}${B:-${C}} $$ $D ${1}") == ["A", "B"]
-
-
+ENVIRON = {"HERE": "shell", "HOME": "/home/ada", "EMPTY": ""}
 DOTENV = """\
 # the project's own
 PLAIN=value
@@ -99,7 +103,7 @@ JSON='{"a": "b"}'
 
 
 def test_dotenv() -> None:
-    values, faults = dotenv(DOTENV)
+    values, faults = dotenv(DOTENV, {})
     assert faults == []
     assert values == {
         "PLAIN": "value",
@@ -118,12 +122,17 @@ def test_dotenv() -> None:
     }
 
 
+def test_a_variable_of_the_environment_is_stronger_than_one_above() -> None:
+    values, faults = dotenv("HERE=file\nA=${HERE}/x\nB=${HOME}/x${GONE}\nC=${EMPTY-no}${EMPTY:-full}\n", ENVIRON)
+    assert (values, faults) == ({"HERE": "file", "A": "shell/x", "B": "/home/ada/x", "C": "full"}, [])
+
+
 def test_dotenv_from_windows() -> None:
-    assert dotenv("\ufeffA=1\r\nB='x'\r\n") == ({"A": "1", "B": "x"}, [])
+    assert dotenv("\ufeffA=1\r\nB='x'\r\n", {}) == ({"A": "1", "B": "x"}, [])
 
 
 def test_dotenv_faults_name_the_line_and_hide_the_value() -> None:
-    values, faults = dotenv('GOOD=1\nsk-secret\nA="x" sk-secret\n1X=sk-secret\nLAST=\'sk-secret\nB=2\n')
+    values, faults = dotenv('GOOD=1\nsk-secret\nA="x" sk-secret\n1X=sk-secret\nLAST=\'sk-secret\nB=2\n', {})
     assert values == {"GOOD": "1", "B": "2"}
     assert [(fault.line, fault.path, fault.message) for fault in faults] == [
         (2, "", "not NAME=value"),
@@ -142,12 +151,12 @@ def test_dotenv_faults_name_the_line_and_hide_the_value() -> None:
     )
 )
 def test_single_quotes_keep_any_value(values: dict[str, str]) -> None:
-    assert dotenv("".join(f"{name}='{value}'\n" for name, value in values.items())) == (values, [])
+    assert dotenv("".join(f"{name}='{value}'\n" for name, value in values.items()), {}) == (values, [])
 
 
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
-    values, faults = dotenv(text)
+    values, faults = dotenv(text, {})
     assert all("\n" not in name for name in values)
     assert all(fault.line for fault in faults)
 
@@ -155,7 +164,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_as_a_shell_reads_it() -> None:
     """The plain forms mean what they mean to bash."""
     plain = 'A=1\nexport B=\'x  y\'\nC="a ${A} \\"q\\" b"\nD=$A\n'.replace("$A\n", "${A}\n")
-    values, faults = dotenv(plain)
+    values, faults = dotenv(plain, {})
     script = plain + "".join(f'printf "%s\\0" "${name}"\n' for name in values)
     said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
     assert (list(values.values()), faults) == (said.split("\0")[:-1], [])

@@ -140,6 +140,8 @@ def test_every_fault_is_told_at_once(wrong: set[str]) -> None:
         ("copy = ['x']", "images.train.copy[0]: must be a table"),
         ("[images.train.tests]\nx = { run = 'true', timeout = 'long' }", "'long' is not a duration"),
         ("[images.train.tests]\nx = { run = 'true', timeout = [] }", "is not a duration"),
+        ("matrix = { python = ['abc'] }\ntags = ['{python}']", "matrix.python[0]: 'abc' is not a Python version"),
+        ("matrix = { python = ['3.11', '3.11'] }\ntags = ['{python}']", "images.train.matrix.python: names 3.11 twice"),
         ("[run]\nshm = -1", "-1 is not a size"),
         ("[run]\nshm = true", "is not a size"),
         ("[run]\nimage = 'trian'", "there is no image 'trian' (did you mean train?)"),
