@@ -23,8 +23,7 @@ class Command:
     def __str__(self) -> str:
         """Write the command so that it can be pasted into a POSIX shell."""
         words = [*(f"{name}={shlex.quote(value)}" for name, value in self.env.items()), shlex.join(self.argv)]
-        line = " ".join(words)
-        return f"(cd {shlex.quote(self.cwd)} && {line})" if self.cwd else line
+        return f"(cd {shlex.quote(self.cwd)} && {' '.join(words)})" if self.cwd else " ".join(words)
 
 
 @dataclass(frozen=True, slots=True)

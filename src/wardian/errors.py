@@ -38,11 +38,9 @@ class Fault:
     hint: str | None = None
 
     def __str__(self) -> str:
-        place = (
-            f"{self.source}:{self.line}: " if self.source and self.line else f"{self.source}: " if self.source else ""
-        )
-        where = f"{self.path}: " if self.path else ""
-        return f"{place}{where}{self.message}{f' ({self.hint})' if self.hint else ''}"
+        source = f"{self.source}:{self.line}" if self.source and self.line else self.source
+        said = ": ".join(part for part in (source, self.path, self.message) if part)
+        return f"{said} ({self.hint})" if self.hint else said
 
 
 class SpecError(WardianError):
