@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from wardian.errors import Fault, SpecError
-from wardian.lock import toml
 from wardian.lock.model import Lock, LockedImage
+from wardian.spec import toml
 
 HEADING = "# Written by `wardian lock`. Commit it; do not edit it.\n"
 _MEND = "restore the file or delete it, then type: wardian lock"

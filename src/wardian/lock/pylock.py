@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from wardian.errors import Fault, SpecError, WardianError
-from wardian.lock import toml
 from wardian.lock.model import Built
 from wardian.lock.wheel import Wheel
+from wardian.spec import toml
 
 if TYPE_CHECKING:
     from packaging.markers import Environment

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from wardian.errors import WardianError
 from wardian.lock.model import Base, Built, Deb, LockedImage, Tool
+from wardian.lock.pylock import normalised
 from wardian.lock.wheel import Wheel
 from wardian.spec.matrix import Variant
 
@@ -185,7 +186,7 @@ def _build(written: _Written, stage: Stage, built: Built, opening: str) -> None:
     """A stage that makes the wheel of a distribution that has none."""
     written.differ(f"{built.name} {built.version} is compiled again from its source, so its wheel has another hash.")
     settings = next(
-        (one for name, one in stage.variant.image.sdists.items() if normal(name) == normal(built.name)), None
+        (one for name, one in stage.variant.image.sdists.items() if normalised(name) == normalised(built.name)), None
     )
     python = stage.locked.interpreter or "/usr/bin/python3"
     name = build_name(built.name)
@@ -261,12 +262,7 @@ def stage_name(variant: str) -> str:
 
 def build_name(distribution: str) -> str:
     """The name of the stage that builds a wheel."""
-    return f"build-{normal(distribution)}"
-
-
-def normal(name: str) -> str:
-    """A distribution's name as PEP 503 normalises it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return f"build-{normalised(distribution)}"
 
 
 def run(line: str) -> str:

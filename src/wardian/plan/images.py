@@ -320,8 +320,8 @@ def _config(variant: Variant, parent: _Draft | None, content: Content, *, has_py
 def _wish(draft: _Draft) -> tags.Wish:
     versions = {wheel.name: wheel.version for wheel in draft.wheels}
     versions |= dict(pin.split("==", 1) for pin in draft.locked.inherited)
-    facts = tags.Facts(dict(draft.variant.axes), draft.python, versions)
-    return tags.Wish(draft.variant.id, draft.variant.name, draft.variant.image.tags, facts)
+    variant = draft.variant
+    return tags.Wish(variant.id, variant.name, variant.image.tags, variant.axes, draft.python, versions)
 
 
 def _finish(repository: str, draft: _Draft, names: Collection[str], epoch: int) -> ImagePlan:

@@ -10,9 +10,9 @@ from wardian.command import Command
 from wardian.errors import Unavailable, WardianError
 from wardian.hosts.base import Host
 from wardian.hosts.machine import PYPI, Machine, bare, userinfo
-from wardian.lock import toml
 from wardian.lock.pylock import Pinned, Target, normalised, read, select
 from wardian.resolvers.index import of_index
+from wardian.spec import toml
 
 # Set for a whole shell, they would change what a lock means from one terminal to the next; indexes go through a file,
 # because an argv and an environment can be seen by others.

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wardian.errors import SpecError
+from wardian.spec import toml
 from wardian.spec.load import load
-from wardian.spec.paths import BARE, Path, leaves, text
+from wardian.spec.paths import Path, leaves, text
 from wardian.spec.sources import Source
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 # Debian suite → its Python. Source: packages.debian.org/python3.
 SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 OTHERS = ("3.12", "3.10", "3.14", "3.9", "3.8")
-WIDTH = 100
 
 
 @dataclass
@@ -185,8 +185,8 @@ def _printable(comment: str) -> list[str]:
 def _table(rows: list[str], path: tuple[str, ...], table: dict[str, Any]) -> None:
     plain = {key: value for key, value in table.items() if not _own_header(path, key, value)}
     if path and (plain or not table):
-        rows += ["", f"[{'.'.join(map(_key, path))}]"]
-    rows += [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]
+        rows += ["", f"[{'.'.join(map(toml.key, path))}]"]
+    rows += [f"{toml.key(key)} = {toml.value(value)}" for key, value in plain.items()]
     for key, value in table.items():
         if key not in plain:
             _table(rows, (*path, key), value)
@@ -196,26 +196,4 @@ def _own_header(path: tuple[str, ...], key: str, value: object) -> bool:
     """Whether a value gets a ``[header]``: the tables of images, and long ones; the rest is written inline."""
     if not isinstance(value, dict):
         return False
-    return len(path) < 2 or key == "tests" or (key in {"env", "labels"} and len(_value(value)) > WIDTH)
-
-
-def _key(key: str) -> str:
-    return key if BARE.fullmatch(key) else _string(key)
-
-
-def _string(value: str) -> str:
-    from tomlkit import string
-
-    return str(string(value).as_string())
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, str):
-        return _string(value)
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
-    if isinstance(value, list):
-        parts = [_value(inner) for inner in value]
-        line = f"[{', '.join(parts)}]"
-        return line if len(line) <= WIDTH else "[\n" + "".join(f"  {part},\n" for part in parts) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return len(path) < 2 or key == "tests" or (key in {"env", "labels"} and len(toml.value(value)) > toml.WIDTH)

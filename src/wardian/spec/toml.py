@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping
 
+from wardian.spec.paths import BARE
+
 WIDTH = 100  # an array that is longer takes a line for each entry
 
 
@@ -12,8 +14,7 @@ def key(name: str) -> str:
     >>> key("train[python=3.11]")
     '"train[python=3.11]"'
     """
-    bare = name and all(letter.isascii() and (letter.isalnum() or letter in "-_") for letter in name)
-    return name if bare else string(name)
+    return name if BARE.fullmatch(name) else string(name)
 
 
 def string(text: str) -> str:
@@ -33,7 +34,7 @@ def value(data: object) -> str:
         return "{ " + ", ".join(f"{key(name)} = {value(inner)}" for name, inner in data.items()) + " }"
     if isinstance(data, list | tuple):
         return _array([value(item) for item in data], wide=any(isinstance(item, Mapping) for item in data))
-    raise TypeError(f"{type(data).__name__} has no place in a lock")
+    raise TypeError(f"{type(data).__name__} has no place in a file of Wardian's")
 
 
 def _array(items: list[str], *, wide: bool) -> str:
