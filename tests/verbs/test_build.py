@@ -334,3 +334,49 @@ def test_json_of_a_failure_is_json(wardian: Wardian, project: Path) -> None:
     (project / "wardian.lock").unlink()
     said = json.loads(wardian("build", "--json", cwd=project, code=1).err)
     assert said["error"] == "LockStale"
+
+
+def bring(links: Path, project: Path, wardian: Wardian, **files: dict[str, bytes]) -> None:
+    """Have the distributions bring these files as well, and lock them."""
+    for name, brought in files.items():
+        own = {f"{name}/__init__.py": b""}
+        (links / f"{name}-1.0-py3-none-any.whl").write_bytes(wheel(name, "1.0", own | brought))
+    wardian("lock", "--upgrade", cwd=project)
+
+
+def test_files_that_two_wheels_bring_are_told_once_in_the_image_and_its_child(
+    wardian: Wardian, project: Path, links: Path
+) -> None:
+    both = {"tests/__init__.py": b"", "same.py": b"x = 1\n"}
+    bring(links, project, wardian, thing=both | {"tests/x.py": b"1"}, other=both | {"tests/x.py": b"2"})
+    line = "thing 1.0 and other 1.0 both bring tests/x.py; that of other 1.0 counts"
+    built = wardian("build", "--json", cwd=project)
+    assert built.json()["dev"]["warnings"] == [line]
+    assert built.json()["train"]["warnings"] == []
+    assert built.err.count(line) == 1
+    (project / "configs" / "a.toml").write_text("x = 2\n")
+    again = wardian("build", cwd=project)
+    assert f"warning: {line}" in again.err, "an image that is written again says it again, from the store's records"
+    assert wardian("build", cwd=project).err == ""
+
+
+def test_many_such_files_are_counted(wardian: Wardian, project: Path, links: Path) -> None:
+    text = (project / "wardian.toml").read_text().replace('["thing"]', '["thing", "other"]')
+    (project / "wardian.toml").write_text(text)
+    ours, theirs = ({f"cv2/{at}.py": who for at in range(4)} for who in (b"1", b"2"))
+    bring(links, project, wardian, thing=ours, other=theirs)
+    answer = wardian("build", "train", "--json", cwd=project).json()
+    counts = "both bring cv2/0.py and 3 more files; those of thing 1.0 count"
+    assert answer["train"]["warnings"] == [f"other 1.0 and thing 1.0 {counts}"]
+
+
+@pytest.mark.parametrize("pair", [("thing", "other"), ("other", "thing")])
+def test_a_file_where_another_wheel_has_a_folder_is_refused(
+    wardian: Wardian, project: Path, links: Path, store: Store, pair: tuple[str, str]
+) -> None:
+    one, two = pair
+    bring(links, project, wardian, **{one: {"shared": b"a file"}, two: {"shared/x.py": b""}})
+    said = wardian("build", cwd=project, code=1).err
+    assert f"image dev: {one} 1.0 brings the file shared, where {two} 1.0 has a folder" in said
+    assert store.resolve("demo/dev:latest") is None
+    assert store.resolve("demo/train:latest") is not None

@@ -77,7 +77,13 @@ class Site:
             blob = fill(Guarded(out, self))
             out.commit(blob.digest)
         return LayerRecord(
-            blob.digest, blob.diff_id, blob.size, blob.unpacked_size, title(layer), tuple(sorted(packages))
+            blob.digest,
+            blob.diff_id,
+            blob.size,
+            blob.unpacked_size,
+            title(layer),
+            tuple(sorted(packages)),
+            blob.brought,
         )
 
     def temporary(self) -> AbstractContextManager[Path]:

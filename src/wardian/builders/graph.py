@@ -70,6 +70,7 @@ class Outcome:
     new: tuple[LayerRecord, ...]  # made by this build
     reused: int  # layers that were there
     seconds: float  # from the start of the build until the image was there
+    warnings: tuple[str, ...] = ()  # files of one wheel that hide another's
 
 
 @dataclass
@@ -201,8 +202,12 @@ class Graph:
                 f"of its base; engines take at most {ALL_LAYERS}",
                 hint="use a base with fewer layers",
             )
+        from wardian.builders.collisions import hidden_files
+
+        warnings = hidden_files(self.site.store, records, plan.id)
         new = tuple(self.made[layer.key] for layer in plan.layers if layer.key in self.made)
-        return Outcome(plan, write(self.site, plan, records), new, len(records) - len(new), monotonic() - start)
+        image = write(self.site, plan, records)
+        return Outcome(plan, image, new, len(records) - len(new), monotonic() - start, warnings)
 
 
 def _records(store: Store, layer: BaseLayers) -> tuple[LayerRecord, ...]:

@@ -11,3 +11,4 @@ class LayerBlob:
     diff_id: str
     size: int
     unpacked_size: int
+    brought: tuple[tuple[str, bytes], ...] = ()  # of wheels, in the order they are laid: "name==version", footprint

@@ -8,11 +8,11 @@ bytes depend on nothing but the wheels, and are read once: copied out, inflated,
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-
-from packaging.utils import canonicalize_name
+from dataclasses import replace
 
 from wardian.errors import WheelRefused
 from wardian.oci import deflate, tar
+from wardian.oci.collisions import footprint
 from wardian.oci.digest import Hasher, Sink, Tee
 from wardian.oci.layer import LayerBlob
 from wardian.oci.wheel import Installed, Placed, Verifier, WheelFile, install
@@ -31,7 +31,7 @@ def write_wheels(
     """Write the layer that installs ``wheels`` under ``prefix``; the order they are given in does not matter.
 
     Where two wheels bring the same file, the one whose name sorts last wins, as if they were installed in that order;
-    ``collisions`` finds such files. Raises ``WheelRefused``.
+    ``oci.collisions`` finds such files. Raises ``WheelRefused``.
     """
     installed = sorted((install(wheel, prefix=prefix, python=python) for wheel in wheels), key=_order)
     placed = {file.path: (file, one.source) for one in installed for file in one.files}
@@ -49,11 +49,13 @@ def write_wheels(
             layer.add(tar.header(tar.Entry(path, "file", file.mode, file.size, mtime=mtime)))
             layer.place(file, source)
             layer.add(tar.padding(file.size))
-        return layer.close()
+        written = layer.close()
+    brought = tuple((f"{one.name}=={one.version}", footprint(one.files)) for one in installed)
+    return replace(written, brought=brought)
 
 
 def _order(installed: Installed) -> tuple[str, str, str]:
-    return canonicalize_name(installed.name), installed.version, installed.source.filename
+    return installed.name, installed.version, installed.source.filename
 
 
 class _Layer:

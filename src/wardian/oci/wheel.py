@@ -17,7 +17,7 @@ from wardian.oci.launchers import fixed_script, launchers
 from wardian.oci.wheelfile import OpenWheel, Recorded, WheelFile, open_wheel
 from wardian.oci.zip import Member, inflate
 
-__all__ = ["Installed", "Placed", "Verifier", "WheelFile", "collisions", "install"]
+__all__ = ["Installed", "Placed", "Verifier", "WheelFile", "install"]
 
 _REPLACED = ("RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED", "direct_url.json")
 _SCHEMES = ("purelib", "platlib", "headers", "scripts", "data")
@@ -88,15 +88,6 @@ def install(wheel: WheelFile, *, prefix: str, python: str) -> Installed:
     files.append(Placed(f"{info}/RECORD", 0o644, _new_record(files, f"{info}/RECORD", target.site)))
     _refuse_clashes(files, target, wheel.filename)
     return Installed(wheel, opened.name, opened.version, tuple(sorted(files, key=lambda file: file.path)))
-
-
-def collisions(wheels: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    """Installed path → the distributions that bring it, for every path that more than one brings."""
-    owners: dict[str, list[str]] = {}
-    for name in sorted(wheels):
-        for path in wheels[name]:
-            owners.setdefault(path, []).append(name)
-    return {path: tuple(names) for path, names in sorted(owners.items()) if len(names) > 1}
 
 
 class Verifier:

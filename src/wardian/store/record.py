@@ -1,5 +1,6 @@
 """What the store remembers of a layer that was built: the blob, and what lies in it."""
 
+import base64
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +10,10 @@ from wardian.oci.model import LAYER_GZIP, Descriptor
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """A built layer: its blob, the digest of its uncompressed tar, sizes in bytes, a title, the packages in it."""
+    """A built layer: its blob, the digest of its uncompressed tar, sizes in bytes, a title, the packages in it.
+
+    ``brought`` has the footprint of each distribution that wheels installed (see ``oci.collisions``).
+    """
 
     digest: str
     diff_id: str
@@ -17,6 +21,7 @@ class LayerRecord:
     unpacked_size: int
     title: str
     packages: tuple[str, ...] = ()
+    brought: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def descriptor(self) -> Descriptor:
@@ -25,27 +30,24 @@ class LayerRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The record as it is written."""
-        return {**asdict(self), "packages": list(self.packages)}
+        return {**asdict(self), "brought": [[name, base64.b64encode(marks).decode()] for name, marks in self.brought]}
 
     @classmethod
     def from_json(cls, data: object) -> "LayerRecord | None":
         """Read a record; None when it is not one: the layer is then built again."""
-        if not isinstance(data, dict):
-            return None
-        digest, diff_id, title, packages = (
-            data.get("digest"),
-            data.get("diff_id"),
-            data.get("title"),
-            data.get("packages"),
-        )
-        size, unpacked_size = data.get("size"), data.get("unpacked_size")
-        if not (isinstance(digest, str) and is_digest(digest) and isinstance(diff_id, str) and is_digest(diff_id)):
-            return None
-        if not (
-            isinstance(size, int)
-            and isinstance(unpacked_size, int)
-            and isinstance(title, str)
-            and isinstance(packages, list)
-        ):
-            return None
-        return cls(digest, diff_id, size, unpacked_size, title, tuple(str(package) for package in packages))
+        match data:
+            case {
+                "digest": str(digest),
+                "diff_id": str(diff_id),
+                "size": int(size),
+                "unpacked_size": int(unpacked_size),
+                "title": str(title),
+                "packages": list(packages),
+                "brought": list(brought),
+            } if is_digest(digest) and is_digest(diff_id):
+                try:
+                    marks = tuple((str(name), base64.b64decode(text)) for name, text in brought)
+                except (TypeError, ValueError):
+                    return None
+                return cls(digest, diff_id, size, unpacked_size, title, tuple(map(str, packages)), marks)
+        return None

@@ -158,9 +158,12 @@ def _run(workspace: Workspace, graph: "Graph") -> None:
             "size": outcome.image.size,
             "layers": {"new": [record.digest for record in outcome.new], "reused": outcome.reused},
             "seconds": round(outcome.seconds, 3),
+            "warnings": list(outcome.warnings),
         }
         for outcome in outcomes
     }
+    for line in dict.fromkeys(line for outcome in outcomes for line in outcome.warnings):
+        workspace.console.note(f"warning: {line}")
     workspace.console.answer("\n".join(_line(outcome) for outcome in outcomes), data)
 
 

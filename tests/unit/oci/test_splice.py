@@ -37,7 +37,8 @@ def content(data: bytes) -> dict[str, bytes]:
 def test_the_blob_is_what_is_told() -> None:
     data, told = layer(as_file(wheel()))
     tar = gzip.decompress(data)
-    assert told == LayerBlob(sha256(data), sha256(tar), len(data), len(tar))
+    assert told == LayerBlob(sha256(data), sha256(tar), len(data), len(tar), told.brought)
+    assert [name for name, _ in told.brought] == ["thing==1.0"]
 
 
 names = st.text("abcé-_.", min_size=1, max_size=8).filter(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.wheels import METADATA, Raw, as_file, hashed, raw_members, raw_zip, record, wheel, wheel_files, zipped
 from wardian.errors import WheelRefused
-from wardian.oci.wheel import Installed, Placed, WheelFile, collisions, install
+from wardian.oci.wheel import Installed, Placed, WheelFile, install
 
 SITE = "opt/env/lib/python3.11/site-packages"
 
@@ -299,9 +299,3 @@ def test_bombs_are_refused_before_they_go_off() -> None:
 
 def test_a_wheel_without_dist_info_is_refused() -> None:
     refused(zipped({"thing/a.py": b""}), "no .dist-info folder")
-
-
-def test_collisions_name_the_files_and_their_owners() -> None:
-    assert collisions({"b": ["x", "tests/__init__.py"], "a": ["tests/__init__.py", "y"], "c": []}) == {
-        "tests/__init__.py": ("a", "b")
-    }
