@@ -60,16 +60,20 @@ def test_a_dockerfile_is_printed(wardian: Wardian, project: Path) -> None:
     said = wardian("render", "dockerfile", "dev", cwd=project)
     assert f"FROM python:3.11@{DIGEST} AS train" in said.out
     assert "FROM train AS dev" in said.out
-    assert "requirements.train.txt: write them with -o" in said.err
+    assert "it needs requirements.train.txt, Dockerfile.dockerignore: write them with -o" in said.err
     data = wardian("render", "dockerfile", "train", "--json", cwd=project).json()
     assert data["image"] == "train"
-    assert data["files"] == {"requirements.train.txt": f"numpy==2.0.1 \\\n    --hash=sha256:{SHA}\n"}
+    assert data["files"]["requirements.train.txt"] == f"numpy==2.0.1 \\\n    --hash=sha256:{SHA}\n"
 
 
 def test_files_are_written_beside_it(wardian: Wardian, project: Path) -> None:
+    (project / ".dockerignore").write_text("data\n")
     wardian("render", "dockerfile", "train", "-o", "docker/train", cwd=project)
     folder = project / "docker" / "train"
-    assert sorted(path.name for path in folder.iterdir()) == ["Dockerfile", "requirements.train.txt"]
+    written = sorted(path.name for path in folder.iterdir())
+    assert written == ["Dockerfile", "Dockerfile.dockerignore", "requirements.train.txt"]
+    ignored = (folder / "Dockerfile.dockerignore").read_text().splitlines()
+    assert (ignored[0], "**/.env*" in ignored) == ("data", True)
     assert "COPY docker/train/requirements.train.txt" in (folder / "Dockerfile").read_text()
     assert "there already" in wardian("render", "dockerfile", "train", "-o", "docker/train", cwd=project, code=2).err
     wardian("render", "dockerfile", "train", "-o", "docker/train", "--force", cwd=project)

@@ -6,6 +6,7 @@ line: it would need an image from Docker Hub before anything else happens.
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,34 @@ PREFIX = "/opt/env"
 SCRATCH = "/build"  # in the image, while it is made
 _PYPI = "https://files.pythonhosted.org/"
 _CONTINUED = " \\\n    "
+# What `wardian build` never takes from a project; docker takes everything that no ignore file names.
+_NEVER = (
+    *(
+        ".env*",
+        ".netrc",
+        "_netrc",
+        ".pypirc",
+        ".git-credentials",
+        ".ssh",
+        ".gnupg",
+        ".aws",
+        ".kube",
+        ".docker",
+        ".azure",
+    ),
+    *(
+        ".gcloud",
+        "id_rsa*",
+        "id_dsa*",
+        "id_ecdsa*",
+        "id_ed25519*",
+        "credentials",
+        "credentials.*",
+        ".htpasswd",
+        "*.pem",
+    ),
+    *("*.key", "*.p8", "*.ppk", "wardian.local.toml", ".wardian", ".git", ".hg", ".svn", "__pycache__", ".venv"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +67,20 @@ class Rendered:
     files: dict[str, str]
 
 
-def dockerfile(stages: Sequence[Stage], *, name: str, beside: str = "") -> Rendered:
-    """Render an image, with what it stands on before it. ``beside`` is where its files lie in the build context."""
+def dockerfile(stages: Sequence[Stage], *, name: str, beside: str = "", ignore: str = "") -> Rendered:
+    """Render an image, with what it stands on before it.
+
+    ``beside`` is where its files lie in the build context, ``ignore`` the text of the project's ignore file.
+    """
     written = _Written(beside)
     for stage in stages:
         parent = next((other for other in stages if other.variant.id == stage.variant.parent), None)
         _stage(written, stage, parent)
     top = stages[-1].variant
-    command = f"docker build {f'-f {beside}/Dockerfile ' if beside else ''}-t {name}/{top.name} ."
+    if any(stage.variant.image.copy_ or stage.variant.image.project != "none" for stage in stages):
+        written.files["Dockerfile.dockerignore"] = ignore.rstrip("\n") + "\n" + "".join(f"**/{one}\n" for one in _NEVER)
+    place = f"-f {shlex.quote(f'{beside}/Dockerfile')} " if beside else ""
+    command = f"docker build {place}-t {name}/{top.name} ."
     head = [
         f"Image {top.id} of project {name}, written by `wardian render dockerfile`. It works without Wardian:",
         f"    {command}",
@@ -196,7 +231,7 @@ def _build(written: _Written, stage: Stage, built: Built, opening: str) -> None:
     if settings and settings.env:
         lines.append("ENV " + " ".join(f"{key}={quoted(value)}" for key, value in sorted(settings.env.items())))
     source = f"{built.name} @ {built.sdist_url}{_CONTINUED}--hash=sha256:{built.sdist_sha256}\n"
-    lines.append(written.file(f"{name}.txt", "".join(map(_tool, built.build))))
+    lines.append(written.file(f"{name}.txt", requirements(built.build)))
     lines.append(written.file(f"{name}.source.txt", source))
     wheel = f"{SCRATCH}/pip/bin/pip wheel --no-deps --no-build-isolation -w /wheels -r {SCRATCH}/{name}.source.txt"
     tools = f"{SCRATCH}/pip/bin/pip install --no-cache-dir --no-deps --require-hashes -r {SCRATCH}/{name}.txt"
@@ -207,7 +242,10 @@ def _build(written: _Written, stage: Stage, built: Built, opening: str) -> None:
 def _rest(written: _Written, variant: Variant, python: str | None) -> None:
     """What the user's own words ask for, in the order in which Wardian makes the layers."""
     image = variant.image
-    lines = [f"ENV {name}={quoted(value)}" for name, value in sorted(image.env.items())]
+    env = dict(image.env)
+    if python and "PATH" in env:
+        env["PATH"] = f"{PREFIX}/bin:{env['PATH']}"
+    lines = [f"ENV {name}={quoted(value)}" for name, value in sorted(env.items())]
     lines += [f"WORKDIR {escaped(image.workdir)}"] if image.workdir else []
     lines += [run(line) for line in image.run]
     lines += [copy(one.source, one.target) for one in image.copy_]
@@ -229,7 +267,7 @@ def _rest(written: _Written, variant: Variant, python: str | None) -> None:
         written.add(*lines)
 
 
-def requirements(wheels: Sequence[Wheel]) -> str:
+def requirements(wheels: Sequence[Wheel | Tool]) -> str:
     """A requirements file with a hash for each wheel. One that is not on PyPI is named by its address."""
     lines = []
     for wheel in wheels:
@@ -237,10 +275,6 @@ def requirements(wheels: Sequence[Wheel]) -> str:
         what = f"{wheel.name} @ {wheel.url}" if elsewhere else f"{wheel.name}=={wheel.version}"
         lines.append(f"{what}{_CONTINUED}--hash=sha256:{wheel.sha256}\n")
     return "".join(lines)
-
-
-def _tool(tool: Tool) -> str:
-    return requirements([Wheel(tool.name, tool.version, tool.filename, tool.url, tool.sha256)])
 
 
 def _own(stage: Stage, parent: Stage | None) -> list[Wheel]:
@@ -274,10 +308,10 @@ def run(line: str) -> str:
 
 
 def copy(source: str, target: str) -> str:
-    """A COPY instruction; as JSON where a name has spaces."""
-    if re.search(r"\s", source + target):
-        return f"COPY {json.dumps([escaped(source), escaped(target)], ensure_ascii=False)}"
-    return f"COPY {escaped(source)} {escaped(target)}"
+    """A COPY instruction; as JSON where a name could be read as words or options. A pattern means itself."""
+    words = [escaped(re.sub(r"([*?[])", r"[\1]", source.replace("\\", "\\\\"))), escaped(target)]
+    plain = not re.search(r"^--|^\[|\s", words[0]) and not re.search(r"\s", words[1])
+    return f"COPY {' '.join(words) if plain else json.dumps(words, ensure_ascii=False)}"
 
 
 def quoted(value: str) -> str:

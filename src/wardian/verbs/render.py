@@ -31,17 +31,20 @@ wardian render dockerfile train -o docker && docker build -f docker/Dockerfile .
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 def command(workspace: Workspace, kind: str, image: str | None, output: Path | None, force: bool) -> None:  # noqa: FBT001 - click hands flags over
     """Write a plain Dockerfile of an image from the lock: base by digest, exact packages, hashed wheels."""
+    from wardian.builders.ignore import FILES
     from wardian.plan.dockerfile import dockerfile
 
     stages = _stages(workspace, _chosen(workspace, image))
     folder = output.absolute() if output else None
     name = workspace.repository or workspace.spec.project.name
-    rendered = dockerfile(stages, name=name, beside=_beside(workspace.root, folder, stages))
+    beside = _beside(workspace.root, folder, stages)
+    ignore = next((found.read_text("utf-8-sig") for file in FILES if (found := workspace.root / file).is_file()), "")
+    rendered = dockerfile(stages, name=name, beside=beside, ignore=ignore)
     data = {"kind": kind, "image": stages[-1].variant.id, "text": rendered.text, "files": rendered.files}
     if folder is None:
         workspace.console.answer(rendered.text.rstrip("\n"), data)
         if rendered.files and not workspace.console.as_json:
-            workspace.console.note(f"it copies {', '.join(rendered.files)}: write them with -o FOLDER")
+            workspace.console.note(f"it needs {', '.join(rendered.files)}: write them with -o FOLDER")
         return
     _write(folder, rendered, force=force)
     workspace.console.answer(f"{output}/Dockerfile and {len(rendered.files)} more files", data)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wardian.builders.ignore import Ignore, _regex
 from wardian.errors import WardianError
 from wardian.lock.model import Base, Built, Deb, LockedImage, Tool
 from wardian.lock.wheel import Wheel
@@ -204,6 +205,8 @@ def test_files_lie_beside_the_dockerfile() -> None:
     found = rendered(stage(locked=PYTHON, wheels=(wheel("numpy"),)), beside="docker/train")
     assert ("COPY", "docker/train/requirements.train.txt /build/requirements.train.txt") in parse(found.text)
     assert "docker build -f docker/train/Dockerfile -t demo/train ." in found.text
+    spaced = rendered(stage(), beside="my docker")
+    assert "docker build -f 'my docker/Dockerfile' -t demo/train ." in spaced.text
 
 
 def test_a_lock_without_a_base_is_refused() -> None:
@@ -247,8 +250,34 @@ def test_a_value_with_a_line_break_is_refused() -> None:
         quoted("a\nb")
 
 
-def test_dollars_in_paths_are_kept() -> None:
-    assert copy("$a", "/b") == r"COPY \$a /b"
+@given(st.text(" $\\[]*?!^-a/é", min_size=1, max_size=12))
+def test_a_name_is_copied_whatever_docker_would_read_in_it(name: str) -> None:
+    """Source: Dockerfile reference, COPY: the shell's lexer first, then Go's filepath.Match."""
+    rest = copy(name, "/b").removeprefix("COPY ")
+    source, target = json.loads(rest) if rest.startswith('["') else rest.split(" ")
+    pattern = re.sub(r"\\(.)", r"\1", source)
+    assert not re.search(r"(?<!\\)(?:\\\\)*\$", source)
+    assert re.fullmatch(_regex(pattern), name)
+    assert target == "/b"
+
+
+def test_what_wardian_never_takes_is_kept_from_docker_too() -> None:
+    found = dockerfile([stage(image={"project": "wheel"}, locked=PYTHON)], name="demo", ignore="data\n!data/.env\n")
+    rules = Ignore.parse(found.files["Dockerfile.dockerignore"])
+    for path in (".env", "a/.env.local", "data/x", "data/.env", ".git", "a/id_rsa", "k.pem", "wardian.local.toml"):
+        assert rules.ignores(path), path
+    assert not rules.ignores("src/demo/env.py")
+    assert "Dockerfile.dockerignore" not in rendered(stage(locked=PYTHON)).files
+
+
+def test_a_path_of_the_user_keeps_the_environment_in_front() -> None:
+    steps = parse(rendered(stage(image={"env": {"PATH": "/opt/x/bin:/bin"}}, locked=PYTHON)).text)
+    assert ("ENV", 'PATH="/opt/env/bin:/opt/x/bin:/bin"') in steps
+    assert ("ENV", 'PATH="/opt/x/bin"') in parse(rendered(stage(image={"env": {"PATH": "/opt/x/bin"}})).text)
+
+
+def test_what_a_dockerfile_cannot_do_is_said() -> None:
+    assert "copy your own" in rendered(stage(image={"ca": True})).text
 
 
 def test_a_wheel_without_an_address_is_named_by_its_version() -> None:
