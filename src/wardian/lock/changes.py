@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from wardian.lock.model import Deb, Lock, LockedImage
+from wardian.errors import SpecError
+from wardian.lock.model import Lock, LockedImage
 from wardian.lock.pylock import pins
 
 
@@ -12,7 +13,7 @@ class Change:
     """One thing that came, went, or moved. ``before`` and ``after`` are versions or digests; None is absence."""
 
     image: str
-    kind: str  # "image" | "base" | "package" | "distribution" | "built"
+    kind: str  # "image" | "base" | "python" | "package" | "distribution" | "built"
     name: str
     before: str | None
     after: str | None
@@ -54,12 +55,10 @@ def summary(found: Sequence[Change], *, limit: int = 12) -> list[str]:
 
 def _counts(own: Sequence[Change]) -> str:
     words = []
-    base = next((change for change in own if change.kind == "base"), None)
-    if base:
+    if base := next((change for change in own if change.kind == "base"), None):
         words.append(f"{base.name} ({base.after})")
     for kind, word in (("package", "packages"), ("distribution", "distributions"), ("built", "built from source")):
-        count = sum(change.kind == kind for change in own)
-        if count:
+        if count := sum(change.kind == kind for change in own):
             words.append(f"{count} {word}")
     return ", ".join(words) or "nothing of its own"
 
@@ -70,19 +69,13 @@ def _image(
     before, after = _base(was), _base(now)
     if before != after:
         yield Change(name, "base", after[0] or before[0], before[1] or None, after[1] or None)
-    yield from _moved(
-        name,
-        "package",
-        _debs((was.base.debs if was.base else ()) + was.debs),
-        _debs((now.base.debs if now.base else ()) + now.debs),
-    )
-    yield from _moved(name, "distribution", _pins(was, old), _pins(now, new))
-    yield from _moved(
-        name,
-        "built",
-        {one.name: one.sha256[:12] for one in was.built},
-        {one.name: one.sha256[:12] for one in now.built},
-    )
+    if was.python != now.python:
+        yield Change(name, "python", "python", was.python, now.python)
+    earlier, later = _versions(was, old), _versions(now, new)
+    for kind, there in earlier.items():
+        for one in sorted(there.keys() | later[kind].keys()):
+            if there.get(one) != later[kind].get(one):
+                yield Change(name, kind, one, there.get(one), later[kind].get(one))
 
 
 def _base(image: LockedImage) -> tuple[str, str]:
@@ -92,15 +85,14 @@ def _base(image: LockedImage) -> tuple[str, str]:
     return (base.substitute or base.reference, base.digest[:19] if base.digest else f"{len(base.debs)} packages")
 
 
-def _debs(debs: Sequence[Deb]) -> dict[str, str]:
-    return {deb.name: deb.version for deb in debs}
-
-
-def _pins(image: LockedImage, texts: Mapping[str, str]) -> dict[str, str]:
-    return pins(texts[image.pylock]) if image.pylock and image.pylock in texts else {}
-
-
-def _moved(image: str, kind: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Change]:
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            yield Change(image, kind, name, before.get(name), after.get(name))
+def _versions(image: LockedImage, texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Kind → name → version. A lock of distributions that cannot be read (two sides of a merge) has none."""
+    try:
+        distributions = pins(texts[image.pylock]) if image.pylock and image.pylock in texts else {}
+    except SpecError:
+        distributions = {}
+    return {
+        "package": {deb.name: deb.version for deb in (*(image.base.debs if image.base else ()), *image.debs)},
+        "distribution": distributions,
+        "built": {one.name: one.sha256[:12] for one in image.built},
+    }

@@ -167,7 +167,10 @@ def write(pinned: Sequence[Pinned], target: Target) -> str:
 
 def read(text: str, *, source: str = "pylock.toml") -> tuple[Pinned, ...]:
     """The pins of a lock that ``write`` wrote, by name. Raises ``SpecError`` when it is not one."""
-    lock = _parse(text, source)
+    return _pins(_parse(text, source), source)
+
+
+def _pins(lock: "Pylock", source: str) -> tuple[Pinned, ...]:
     requested = set((lock.tool or {}).get("wardian", {}).get("requested", ()))
     pinned = []
     for package in lock.packages:
@@ -195,24 +198,22 @@ def wheels(
 
     Raises ``WardianError`` for a wheel that does not fit ``python`` and ``platform``.
     """
-    noted = (_parse(text, source).tool or {}).get("wardian", {})
-    target = Target(python, platform, int(noted.get("glibc", 28)))
+    lock = _parse(text, source)
+    target = Target(python, platform, int((lock.tool or {}).get("wardian", {}).get("glibc", 28)))
     made = {one.name: one for one in built}
     found = []
     tags = frozenset(target.tags())
-    for one in read(text, source=source):
+    for one in _pins(lock, source):
+        wheel = Wheel(one.name, one.version, one.filename, one.url, one.sha256, one.size, one.requested)
         if one.kind == "wheel":
             _fits(one.filename, tags, target)
-            found.append(Wheel(one.name, one.version, one.filename, one.url, one.sha256, one.size, one.requested))
-        elif one.name in made:
-            wheel = made[one.name]
-            found.append(Wheel(one.name, one.version, wheel.filename, "", wheel.sha256, None, one.requested, wheel))
-        elif f"{one.name}=={one.version}" in inherited:
-            found.append(Wheel(one.name, one.version, one.filename, one.url, one.sha256, one.size, one.requested))
-        else:
+        elif instead := made.get(one.name):
+            wheel = replace(wheel, filename=instead.filename, url="", sha256=instead.sha256, size=None, built=instead)
+        elif f"{one.name}=={one.version}" not in inherited:
             raise WardianError(
                 f"{one.name} is locked as a source distribution, but no wheel of it is", hint="type: wardian lock"
             )
+        found.append(wheel)
     return tuple(found)
 
 

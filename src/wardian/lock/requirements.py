@@ -150,9 +150,9 @@ def _near(name: str, known: Mapping[str, Any]) -> str | None:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Logical lines: continued ones joined, comments and blanks dropped."""
-    joined = re.sub(r"\\\r?\n", " ", text.removeprefix("\ufeff"))
-    for line in joined.splitlines():
+    """Logical lines: comments and blanks dropped, continued ones joined; a comment is not continued."""
+    spoken = re.sub(r"(?m)^\s*#.*$", "", text.removeprefix("\ufeff"))
+    for line in re.sub(r"\\\r?\n", " ", spoken).splitlines():
         bare = re.sub(r"(^|\s)#.*$", "", line).strip()
         if bare:
             yield bare

@@ -54,6 +54,17 @@ def test_versions_move_come_and_go() -> None:
     ]
 
 
+def test_a_python_that_moves_is_told() -> None:
+    before, after = (lock(a=image(digest="sha256:1").model_copy(update={"python": one})) for one in ("3.11", "3.12"))
+    assert summary(changes(before, after, {}, {})) == ["a:", "    python 3.11 → 3.12"]
+
+
+def test_a_lock_with_both_sides_of_a_merge_can_be_made_anew() -> None:
+    one = lock(a=image(pylock="p"))
+    found = changes(one, one, {"p": "<<<<<<< HEAD\n"}, {"p": pylock(torch="2")})
+    assert summary(found) == ["a:", "  + torch 2"]
+
+
 def test_a_new_image_is_counted() -> None:
     base = Base(reference="nvidia/cuda:12", substitute="bootstrap:debian:bookworm", debs=(deb("bash", "5"),))
     built = Built(name="p", version="1", sdist_url="u", sdist_sha256=HASH, filename="f", sha256=HASH)

@@ -28,6 +28,10 @@ def test_a_requirement_file() -> None:
     assert parsed.constraints == ("bounds.txt", "https://example.org/c.txt")
 
 
+def test_a_comment_is_not_continued() -> None:
+    assert parse("# old \\\ntorch\n  # also \\\nnumpy\n").requirements == ("torch", "numpy")
+
+
 def test_included_files_are_relative_to_the_one_that_names_them() -> None:
     assert included("env/req.txt", FILE) == ("env/more/extra.txt", "env/other.txt", "env/bounds.txt")
     assert included("req.txt", "-r ../shared.txt") == ("../shared.txt",)
