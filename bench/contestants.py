@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from measure import Ran, run
+from measure import Ran, environment, run
 from registries import Registry, Served
 from wardian.hosts.machine import read_machine
 
@@ -63,7 +63,7 @@ class Wardian:
         self._folder, self._project = folder, folder / "project"
         self._warm, self.home = folder / "warm", folder / "home"
         self._registry = Registry(folder / "registry")
-        self._env = {**os.environ, "WARDIAN_HOME": str(self.home)}
+        self._env = environment(WARDIAN_HOME=str(self.home))
 
     def make_base(self) -> None:
         """Build the base image, which everybody starts from."""

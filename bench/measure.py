@@ -1,6 +1,7 @@
 """How the benches measure: wall time, the memory of a tree of processes, medians, and one table for all."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -83,6 +84,11 @@ def _proportional(process: int) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, and more. Modules may be kept compiled, as those of an installed program are."""
+    return {**{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}, **more}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ without anything that Wardian adds (configuration, overlay, scratch, record).
 """
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from measure import Row, run, spread, table, write
+from measure import Row, environment, run, spread, table, write
 
 PROJECT = """\
 [project]
@@ -67,7 +66,7 @@ Sample = tuple[str, list[float], list[float] | None, str | None]
 
 def measure(folder: Path, repetitions: int) -> list[Sample]:
     """Every work, with what the peer needed where there is one."""
-    env = {**os.environ, "WARDIAN_HOME": str(folder / "home")}
+    env = environment(WARDIAN_HOME=str(folder / "home"))
     project = folder / "project"
     project.mkdir()
     (project / "wardian.toml").write_text(PROJECT)

@@ -31,7 +31,7 @@ apt = ["openssh-server", "iputils-ping"]
 requirements = ["requests", "pyyaml"]
 run = [
   "python -c 'import requests, yaml; print(requests.__version__)' && date >/dev/null && mkdir /data && rm /etc/motd",
-  "python -m compileall -q /opt/env/lib; rm -r /usr/share/bug /usr/share/perl; mkdir -m 700 /usr/share/perl",
+  "python -m compileall -q /opt/env/lib; rm -r /usr/share/bug /usr/share/pam; mkdir -m 700 /usr/share/pam",
 ]
 copy = [{ source = "configs", target = "/workspace/configs" }]
 project = "wheel"
