@@ -116,6 +116,11 @@ if [ "$target" = test ] && [ "$(id -u)" = 0 ]; then
 fi
 
 # --- .venv -------------------------------------------------------------------------------------------------------
+stamp=$venv/.wardian-setup # what was installed from where; "in" where the environment lies; the groups
+if [ -d "$venv" ] && grep -q '^in ' "$stamp" 2>/dev/null && ! grep -qxF "in $(cd "$venv" && pwd)" "$stamp"; then
+  say "$venv was moved here, and its programs start from where it was"
+  rm -rf "$venv"
+fi
 "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
   say "making $venv with $("$python" -V)"
   if [ -f "$venv/pyvenv.cfg" ]; then
@@ -126,13 +131,12 @@ fi
   fi
   "$python" -m venv "$venv"
 }
-stamp=$venv/.wardian-setup
-{ [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" = "$(sha256sum <pyproject.toml)" ]; } || sha256sum <pyproject.toml >"$stamp.new"
-[ ! -f "$stamp.new" ] || {
+installed="$(sha256sum <pyproject.toml) of $PWD"
+{ [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" = "$installed" ]; } || {
   say "installing wardian and its dependencies into $venv"
   "$venv/bin/python" -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1' # the first that knows --group
   "$venv/bin/python" -m pip install -q --disable-pip-version-check --editable .
-  mv "$stamp.new" "$stamp"
+  printf '%s\n' "$installed" "in $(cd "$venv" && pwd)" >"$stamp"
 }
 for group in "${groups[@]}"; do
   grep -qx "$group" "$stamp" || {

@@ -1,8 +1,10 @@
 """The set-up script: what it refuses, what it says, and that it leaves alone what is not its own."""
 
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,3 +95,47 @@ def test_a_folder_that_is_no_environment_is_left_alone(setup: Setup, tmp_path: P
     assert done.returncode == 1
     assert "is no virtual environment" in done.stderr
     assert (mine / "chapter.tex").read_text() == "words"
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "here"])
+def test_an_environment_that_was_moved_is_made_anew(setup: Setup, tmp_path: Path, place: str) -> None:
+    venv = tmp_path / "thesis env"
+    venv.mkdir()
+    (venv / "pyvenv.cfg").touch()
+    recorded = venv if place == "here" else tmp_path / "before"
+    (venv / ".wardian-setup").write_text(f"another pyproject\nin {recorded}\ntest\n")
+    python = tmp_path / "python"  # good enough to be chosen; what it is asked to make is what we look at
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] || { echo "asked: $*" >&2; exit 9; }\n')
+    python.chmod(0o755)
+    (venv / "bin").mkdir()
+    (venv / "bin" / "python").symlink_to(python)
+
+    done = setup("lint", VENV=str(venv), PYTHON=str(python))
+
+    assert done.returncode == 9
+    assert ("was moved here" in done.stderr) == (place == "elsewhere")
+    assert f"asked: -m {'venv ' if place == 'elsewhere' else 'pip install'}" in done.stderr
+    assert venv.exists() == (place == "here")
+
+
+def test_the_makefile_takes_an_environment_whose_name_has_spaces(need: Callable[..., None]) -> None:
+    need("make")
+    for target in ("demo", "test", "lint", "bench"):
+        argv = ["make", "-n", "-C", str(ROOT), target, "VENV=/my venv"]
+        lines = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        words = [shlex.split(line) for line in lines if "/my venv" in line]
+        assert words, target
+        assert all(word[0].startswith("/my venv/bin/") for word in words), words
+
+
+def test_ruff_reads_the_project_and_not_what_lies_beside_it(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    ours = ["bench/a.py", "scripts/a.py", "src/wardian/a.py", "tests/unit/a.py"]
+    for name in (*ours, "wardian-demo/train.py", "trainer/train.py", "my-venv/lib/site.py"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    argv = [Path(sys.executable).with_name("ruff"), "check", "--show-files", "."]
+
+    shown = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+
+    assert sorted(str(Path(name).relative_to(tmp_path)) for name in shown) == [*ours[:1], "pyproject.toml", *ours[1:]]
