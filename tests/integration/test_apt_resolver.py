@@ -161,7 +161,7 @@ def test_a_mirror_is_asked_and_not_written(apt: Make) -> None:
 def test_keys_that_are_missing(apt: Make, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="the keys of debian's archive are not on this machine") as caught:
         apt(keyring=tmp_path / "none.gpg").solve(("tree",))
-    assert caught.value.hint == "type: apt-get install debian-archive-keyring"
+    assert caught.value.hint == "type: sudo apt-get install debian-archive-keyring"
 
 
 def test_keys_that_are_the_wrong_ones(tmp_path: Path, need: Callable[..., None]) -> None:

@@ -134,7 +134,7 @@ def test_ruff_reads_the_project_and_not_what_lies_beside_it(tmp_path: Path) -> N
     for name in (*ours, "wardian-demo/train.py", "trainer/train.py", "my-venv/lib/site.py"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
-    argv = [Path(sys.executable).with_name("ruff"), "check", "--show-files", "."]
+    argv = [str(Path(sys.executable).with_name("ruff")), "check", "--show-files", "."]
 
     shown = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
 

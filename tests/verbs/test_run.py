@@ -148,7 +148,7 @@ def test_a_missing_bubblewrap_is_named(
         (tools / name).symlink_to(found)
     monkeypatch.setenv("PATH", str(tools))
     done = wardian("run", "--", "true", cwd=project, code=125)
-    assert done.err == "wardian: bwrap is not on this machine\n  type: apt-get install bubblewrap\n"
+    assert done.err == "wardian: bwrap is not on this machine\n  type: sudo apt-get install bubblewrap\n"
     assert records(project)[-1].state == "failed"
 
 

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 L_contra = TypeVar("L_contra", contravariant=True)
 
 
-SUBIDS = (  # what a user with a single id can do
-    "type: sudo apt-get install uidmap && sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
-)
+SUBIDS = "type: wardian doctor, which has the line that gives some"  # for a user with a single id
 
 
 class Stopped(WardianError):

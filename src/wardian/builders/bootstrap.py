@@ -84,7 +84,7 @@ def _inside(site: Site) -> Namespace:
     if shutil.which("mmdebstrap") is None:
         raise Unavailable(
             "mmdebstrap is not on this machine: it makes a base from Debian packages",
-            hint="type: apt-get install mmdebstrap; or use an image as the base",
+            hint="type: sudo apt-get install mmdebstrap; or use an image as the base",
         )
     inside = site.namespace()
     if inside.kind == "single":

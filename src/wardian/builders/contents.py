@@ -113,7 +113,8 @@ class Gathering:
         path = Path(self.machine.ca_bundle) if self.machine.ca_bundle else _DEBIAN_BUNDLE
         if not path.is_file():
             raise Unavailable(
-                f"ca = true, but this machine has no CA bundle at {path}", hint="type: apt-get install ca-certificates"
+                f"ca = true, but this machine has no CA bundle at {path}",
+                hint="type: sudo apt-get install ca-certificates",
             )
         with path.open("rb") as file:
             return Entry(CA_BUNDLE, "file", 0o644, hashlib.file_digest(file, "sha256").hexdigest(), str(path))

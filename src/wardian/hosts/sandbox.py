@@ -132,7 +132,7 @@ def namespace(host: Host) -> Namespace:
     found = {program.rsplit("/", 1)[-1] for program in programs}
     for program, package in (("unshare", "util-linux"), ("setpriv", "util-linux"), ("bwrap", "bubblewrap")):
         if program not in found:
-            raise Unavailable(f"{program} is not on this machine", hint=f"type: apt-get install {package}")
+            raise Unavailable(f"{program} is not on this machine", hint=f"type: sudo apt-get install {package}")
     said = ""
     for kind in _candidates(root=uid == "0", newuidmap="newuidmap" in found):
         tried = host.run(Namespace(kind).command("mount", "-t", "tmpfs", "tmpfs", "/tmp", changes=False))  # noqa: S108 - a private mount

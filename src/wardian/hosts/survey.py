@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from wardian.command import Command
 from wardian.errors import Unavailable
+from wardian.hosts import subids
 from wardian.hosts.base import Host
 from wardian.hosts.machine import Machine, local_path
 from wardian.hosts.sandbox import Namespace, namespace
@@ -40,7 +41,7 @@ class Finding:
     state: Literal["ok", "missing", "note"]
     said: str
     needed_for: str = ""
-    fix: str = ""  # the line to type
+    fix: str = ""  # what to do: "type: LINE", or words
     required: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -66,18 +67,17 @@ def survey(host: Host, environ: Mapping[str, str], home: Path, machine: Machine)
 
 
 def _programs(host: Host) -> Iterator[Finding]:
-    version = platform.python_version()
-    yield _found(
-        "python", version, sys.version_info >= (3, 11), "Wardian itself", "apt-get install python3", required=True
-    )
-    yield _program(host, "uv", _uv(), "lock", "pip install --force-reinstall uv", required=True)
-    yield _program(host, "bwrap", "bwrap", RUN, "apt-get install bubblewrap", required=True)
+    known = sys.version_info >= (3, 11)
+    fix = "type: sudo apt-get install python3"
+    yield _found("python", platform.python_version(), known, "Wardian itself", fix, required=True)
+    yield _program(host, "uv", _uv(), "lock", "type: pip install --force-reinstall uv", required=True)
+    yield _program(host, "bwrap", "bwrap", RUN, "type: sudo apt-get install bubblewrap", required=True)
     yield _util_linux(host)
-    yield _program(host, "mmdebstrap", "mmdebstrap", BASES, "apt-get install mmdebstrap")
+    yield _program(host, "mmdebstrap", "mmdebstrap", BASES, "type: sudo apt-get install mmdebstrap")
     yield _program(
         host, "apt-get", "apt-get", f"lock of {BASES} and of apt = […]", "use a Debian or Ubuntu machine to lock"
     )
-    yield _program(host, "git", "git", "the revision in labels and run records", "apt-get install git")
+    yield _program(host, "git", "git", "the revision in labels and run records", "type: sudo apt-get install git")
 
 
 def _program(host: Host, name: str, argv0: str, needed_for: str, fix: str, *, required: bool = False) -> Finding:
@@ -102,7 +102,7 @@ def _uv() -> str:
 
 def _util_linux(host: Host) -> Finding:
     """2.38 brought ``unshare --map-auto``. Source: util-linux release notes."""
-    fix = "apt-get install util-linux (Debian 12 or newer, Ubuntu 24.04 or newer)"
+    fix = "type: sudo apt-get install util-linux (Debian 12 or newer, Ubuntu 24.04 or newer)"
     found = _program(host, "util-linux", "unshare", RUN, fix, required=True)
     numbers = [int(part) for part in re.findall(r"[0-9]+", found.said)[:2]]
     if found.state == "ok" and numbers < [2, 38]:
@@ -114,8 +114,7 @@ def _namespaces(host: Host) -> Iterator[Finding]:
     try:
         inside = namespace(host)
     except Unavailable as error:
-        fix = (error.hint or "").removeprefix("type: ")
-        yield Finding("namespaces", "missing", error.message, RUN, fix, required=True)
+        yield Finding("namespaces", "missing", error.message, RUN, error.hint or "", required=True)
         return
     words = {
         "root": "as root",
@@ -148,23 +147,15 @@ def _subids(host: Host, inside: Namespace) -> Iterator[Finding]:
     if inside.kind == "root":
         return
     name = host.run(Command(("id", "-un"))).stdout.decode().strip()
-    line = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"
+    line = f"type: {subids.command(name)}"
     if shutil.which("newuidmap") is None:
-        yield Finding("newuidmap", "missing", "not on this machine", SYSTEM, "sudo apt-get install uidmap")
-    listed = [_has_line(Path(path), name) for path in ("/etc/subuid", "/etc/subgid")]
-    if not all(listed):
+        yield Finding("newuidmap", "missing", "not on this machine", SYSTEM, "type: sudo apt-get install uidmap")
+    if not subids.listed(name):
         yield Finding("subordinate ids", "missing", f"{name} has none in /etc/subuid and /etc/subgid", SYSTEM, line)
     elif inside.kind == "single":
         yield Finding("subordinate ids", "missing", "newuidmap refuses the range", SYSTEM, line)
     else:
         yield Finding("subordinate ids", "ok", f"{name} has a range", SYSTEM)
-
-
-def _has_line(path: Path, name: str) -> bool:
-    try:
-        return any(line.startswith(f"{name}:") for line in path.read_text(encoding="utf-8").splitlines())
-    except OSError:
-        return False
 
 
 def _places(environ: Mapping[str, str], home: Path) -> Iterator[Finding]:
@@ -221,7 +212,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding("GPUs", "ok", f"CDI: {', '.join(specifications)}", "--gpus")
     elif any(Path("/dev").glob("nvidia[0-9]*")):
         line = "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
-        yield Finding("GPUs", "missing", "an NVIDIA device without a CDI specification", "--gpus", f"sudo {line}")
+        yield Finding("GPUs", "missing", "an NVIDIA device without a CDI specification", "--gpus", f"type: sudo {line}")
     else:
         yield Finding("GPUs", "note", "none on this machine", "--gpus")
 

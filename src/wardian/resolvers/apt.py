@@ -110,7 +110,7 @@ class Apt:
         if not self.keyring.is_file():
             raise Unavailable(
                 f"the keys of {self.suite.distribution}'s archive are not on this machine ({self.keyring})",
-                hint=f"type: apt-get install {self.suite.keyring_package}",
+                hint=f"type: sudo apt-get install {self.suite.keyring_package}",
             )
         signed = f"[signed-by={self.keyring} arch={self.suite.architecture}]"
         return "".join(
@@ -162,7 +162,7 @@ class Apt:
         except Unavailable as error:
             raise Unavailable(
                 "apt is not on this machine: Debian packages are resolved by it",
-                hint="type: apt-get install apt; or lock on a Debian or Ubuntu machine",
+                hint="type: sudo apt-get install apt; or lock on a Debian or Ubuntu machine",
             ) from error
 
     def _write(self, name: str, text: str) -> None:
@@ -173,7 +173,8 @@ class Apt:
         place = ", ".join(dict.fromkeys(urlsplit(self._mirror(one.url)).netloc for one in self.suite.archives))
         hint = "look at the network and the proxy; a mirror goes into [substitutes]"
         if any("NO_PUBKEY" in line or "not signed" in line or "signatures" in line for line in lines):
-            hint = f"the keys are in {self.keyring}; type: apt-get install --only-upgrade {self.suite.keyring_package}"
+            newer = f"sudo apt-get install --only-upgrade {self.suite.keyring_package}"
+            hint = f"the keys are in {self.keyring}; type: {newer}"
         return Unavailable(
             f"the packages of {self.suite.name} cannot be listed from {place}: {'; '.join(lines)[:400]}", hint=hint
         )

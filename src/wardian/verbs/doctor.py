@@ -42,7 +42,7 @@ def told(findings: "list[Finding]", *, well: bool) -> list[str]:
     for finding in findings:
         lines.append(f"{MARKS[finding.state]} {finding.name.ljust(width)}  {finding.said}")
         if finding.state == "missing":
-            lines.append(f"  {' ' * width}  needed for {finding.needed_for}; type: {finding.fix}")
+            lines.append(f"  {' ' * width}  needed for {finding.needed_for}; {finding.fix}")
     missing = sum(finding.state == "missing" for finding in findings)
     verdict = "images can be built and run here" if well else "images cannot be built and run here yet"
     return [*lines, f"{verdict}{f'; {missing} missing' if missing else ''}"]

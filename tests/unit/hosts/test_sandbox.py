@@ -82,7 +82,7 @@ def test_a_program_that_is_missing_is_named_with_its_package(program: str, packa
     tools = ALL.replace(f"/usr/bin/{program}\n", "")
     with pytest.raises(Unavailable, match=f"{program} is not on this machine") as caught:
         namespace(FakeHost({"id -u": (0, f"1000\n{tools}")}))
-    assert caught.value.hint == f"type: apt-get install {package}"
+    assert caught.value.hint == f"type: sudo apt-get install {package}"
 
 
 @pytest.mark.parametrize(

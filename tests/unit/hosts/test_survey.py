@@ -10,6 +10,7 @@ import pytest
 
 from wardian.command import Command, Result
 from wardian.errors import Unavailable
+from wardian.hosts import subids
 from wardian.hosts import survey as module
 from wardian.hosts.machine import Machine
 from wardian.hosts.survey import Finding, survey, works
@@ -60,11 +61,14 @@ def found(tmp_path: Path, answers: Mapping[str, Answer] = {}) -> dict[str, Findi
 
 
 @pytest.fixture(autouse=True)
-def subids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def subuid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine whose user has a range of ids, and a newuidmap."""
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(module, "_has_line", lambda path, name: name == "ada")
-    return tmp_path
+    files = tuple(tmp_path / name for name in ("subuid", "subgid"))
+    for file in files:
+        file.write_text("bob:100000:65536\nada:165536:65536\n")
+    monkeypatch.setattr(subids, "FILES", files)
+    return files[0]
 
 
 def test_a_machine_that_has_all(tmp_path: Path) -> None:
@@ -79,9 +83,9 @@ def test_a_machine_that_has_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "name", "package", "needed"),
     [
-        ("bwrap --version", "bwrap", "apt-get install bubblewrap", True),
-        ("mmdebstrap --version", "mmdebstrap", "apt-get install mmdebstrap", False),
-        ("git --version", "git", "apt-get install git", False),
+        ("bwrap --version", "bwrap", "type: sudo apt-get install bubblewrap", True),
+        ("mmdebstrap --version", "mmdebstrap", "type: sudo apt-get install mmdebstrap", False),
+        ("git --version", "git", "type: sudo apt-get install git", False),
     ],
 )
 def test_a_program_that_is_missing_is_named_with_its_package(
@@ -109,7 +113,7 @@ def test_a_kernel_that_forbids_namespaces_is_told_with_its_setting(tmp_path: Pat
         },
     )
     assert findings["namespaces"].state == "missing"
-    assert findings["namespaces"].fix == "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+    assert findings["namespaces"].fix == "type: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
     assert findings["works"].state == "missing"
     assert "overlay" not in findings
 
@@ -127,14 +131,14 @@ def test_what_is_there_but_does_not_work_is_missing(tmp_path: Path) -> None:
     assert findings["works"].state == "missing"
 
 
-def test_one_id_is_enough_to_run_and_the_line_for_more_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_has_line", lambda path, name: False)
+def test_one_id_is_enough_to_run_and_the_line_for_more_is_given(tmp_path: Path, subuid: Path) -> None:
+    subuid.write_text("bob:100000:65536\nnot a line\neve:1000000:65536\n")
     findings = found(tmp_path, {"--map-auto": (1, "", "no range")})
     assert findings["namespaces"].said == "as a plain user with one id"
     assert findings["subordinate ids"].state == "missing"
-    assert findings["subordinate ids"].fix.endswith("--add-subgids 100000-165535 ada")
+    assert findings["subordinate ids"].fix == (
+        "type: sudo usermod --add-subuids 1065536-1131071 --add-subgids 1065536-1131071 ada"
+    )
     assert findings["works"].state == "ok"
 
 
@@ -195,9 +199,5 @@ def test_findings_are_json(tmp_path: Path) -> None:
 
 def test_the_real_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    (tmp_path / "subuid").write_text("adam:100000:65536\nada:165536:65536\n")
-    assert module._has_line(tmp_path / "subuid", "ada")
-    assert not module._has_line(tmp_path / "subuid", "eve")
-    assert not module._has_line(tmp_path / "absent", "ada")
     assert module._writable(tmp_path)
     assert not module._writable(tmp_path / "absent")
