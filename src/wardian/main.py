@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from wardian import __version__
 from wardian.errors import SpecError, WardianError
@@ -61,11 +62,16 @@ class Verbs(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs that begin so, without importing them, then the options."""
+        verbs = [CompletionItem(name, help=text) for name, text in VERBS.items() if name.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the verb, or the one that was probably meant."""
-        if args and not args[0].startswith("-") and args[0] not in VERBS:
+        if args and not args[0].startswith("-") and args[0] not in VERBS and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], VERBS, n=1)
@@ -101,25 +107,35 @@ def guarded(argv: list[str]) -> int:
     """The exit code of one command line; every error ends here."""
     try:
         code = cli.main(argv, prog_name="wardian", standalone_mode=False)
-    except click.exceptions.Abort:
+    except (KeyboardInterrupt, click.exceptions.Abort):
         return 130
-    except KeyboardInterrupt:
-        return 130
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return 2
+    except click.ClickException as error:
+        _say(argv, _misuse(error))
         return 2
     except WardianError as error:
         _say(argv, error)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our stdout went away (`wardian images | head`): not our error, but stdout is gone.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except Exception:  # noqa: BLE001 - a bug: report it and keep the traceback out of the user's way
         path = _report(argv, traceback.format_exc())
         print(f"wardian: this is a bug; what is known of it is in {path}", file=sys.stderr)
         return 3
     return code if isinstance(code, int) else 0
+
+
+BEHIND = ("-C", "--project", "--set", "--json", "-v", "--verbose")  # what every verb takes, see verbs/__init__.py
+
+
+def _misuse(error: click.ClickException) -> SpecError:
+    """A command line that click refuses, as an error of ours."""
+    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "wardian"
+    if isinstance(error, click.NoSuchOption) and path == "wardian" and error.option_name in BEHIND:
+        name = error.option_name
+        return SpecError(f"{name} stands behind the verb", hint=f"as in: wardian build {name} …")
+    text = error.format_message().removesuffix(".")
+    return SpecError(text[:1].lower() + text[1:], hint=f"type: {path} --help")
 
 
 def _say(argv: list[str], error: WardianError) -> None:

@@ -118,7 +118,7 @@ class Workspace:
                 return find(self.store, name)  # a broken file is no reason not to look at what it does not name
             except WardianError:
                 raise error from None
-        return find(self.store, name, repository)
+        return find(self.store, name, repository, self.spec.images if repository else ())
 
     def _built(self, variant: str) -> "Tagged | None":
         """The image that was built from the lock's entry for a variant."""
@@ -207,4 +207,6 @@ def open_workspace(*, project: str | None, as_json: bool, verbose: bool, setting
     """The workspace of this process."""
     console = Console(as_json=as_json, verbose=verbose)
     start = Path(project).absolute() if project else Path.cwd()
+    if not start.is_dir():
+        raise SpecError(f"{project} is not a folder", hint="-C names a project's folder")
     return Workspace(find_root(start), dict(os.environ), console, LocalHost(console.trace), settings, start)

@@ -119,7 +119,7 @@ class Spec(Table):
 
     project: Project = Field(description="the project itself")
     images: dict[Name, Image] = Field(min_length=1, description="name → image")
-    run: Run = Field(Run(), description="defaults of run, shell and exec")
+    run: Run = Field(Run(), description="defaults of run and shell")
     mounts: dict[Name, Mount] = Field({}, description="name → mount")
     substitutes: dict[str, str] = Field(
         {}, description="reference or URL prefix (a trailing * matches the rest) → what to use here instead"

@@ -1,6 +1,7 @@
 """Which image of the store is meant by what somebody typed."""
 
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 
 from wardian.errors import WardianError
@@ -10,16 +11,17 @@ from wardian.store.store import Store, Tagged
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
 
 
-def find(store: Store, name: str, repository: str | None = None) -> Tagged:
+def find(store: Store, name: str, repository: str | None = None, declared: Collection[str] = ()) -> Tagged:
     """The image with a reference, a digest (or six digits of it), or, in a project, an image's name or ``name:tag``.
 
-    ``repository`` is what the project's references start with. A name with several tags means ``latest``, or the only
-    image there is. Raises ``WardianError`` that lists what could have been meant.
+    ``repository`` is what the project's references start with, ``declared`` are the names of its images. A name with
+    several tags means ``latest``, or the only image there is. Raises ``WardianError`` that lists what could have been
+    meant.
     """
     tagged = store.references()
     found = _by_reference(store, name, tagged) or _by_digest(name, tagged) or _by_name(name, tagged, repository)
     if found is None:
-        raise _unknown(name, tagged, repository)
+        raise _unknown(name, tagged, repository, declared)
     if found.descriptor.media_type in INDEXES:
         raise WardianError(f"{found.reference} is an index of several platforms, not one image")
     return found
@@ -68,11 +70,23 @@ def _one(name: str, found: list[Tagged]) -> Tagged | None:
     )
 
 
-def _unknown(name: str, tagged: list[Tagged], repository: str | None) -> WardianError:
-    known = {entry.reference: entry.reference for entry in tagged}
-    known |= {entry.reference.rpartition("/")[2]: entry.reference for entry in tagged}
-    near = get_close_matches(name, known, n=1)
-    build = f"type: wardian build {name}" if repository else "type: wardian images"
-    return WardianError(
-        f"there is no image {name!r} in the store", hint=f"did you mean {known[near[0]]}?" if near else build
-    )
+def _unknown(name: str, tagged: list[Tagged], repository: str | None, declared: Collection[str]) -> WardianError:
+    """The error for a name that nothing has, with the one that was probably meant: of this project, if it has one."""
+    every = [entry.reference for entry in tagged]
+    own = [reference for reference in every if repository and reference.startswith(f"{repository}/")]
+    image = name.partition(":")[0]
+    hint = "type: wardian images"
+    if tags := [reference for reference in own if reference.startswith(f"{repository}/{image}:")]:
+        hint = f"there is {', '.join(tags)}"
+    elif image in declared:
+        hint = f"type: wardian build {image}"
+    elif near := _near(name, own, declared) or _near(name, every, ()):
+        hint = f"did you mean {near}?"
+    return WardianError(f"there is no image {name!r} in the store", hint=hint)
+
+
+def _near(name: str, references: list[str], names: Collection[str]) -> str | None:
+    known = {reference.rpartition("/")[2]: reference for reference in references}
+    known |= {reference: reference for reference in references} | {image: image for image in names}
+    found = get_close_matches(name, known, n=1)
+    return known[found[0]] if found else None

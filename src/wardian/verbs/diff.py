@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 MARKS = {(False, True): "+", (True, False): "-", (True, True): "~"}
 
 
-@verb("diff", example="wardian diff train:old train:latest\nwardian diff train dev --files")
+@verb("diff", example="wardian diff train dev\nwardian diff train dev --files")
 @click.argument("first")
 @click.argument("second")
 @click.option("--files", is_flag=True, help="Compare the files too; reads the layers that differ.")
 def command(workspace: Workspace, first: str, second: str, files: bool) -> None:  # noqa: FBT001 - click hands flags over
-    """Show what changed from one image to another: layers, packages, config, and files if asked."""
+    """Show what changed from one image to another: layers, packages, config, and files if asked.
+
+    Each is an image's name, a reference, or a digest: `wardian runs show` has the one that a run used.
+    """
     from wardian.plan.difference import changes_json, difference
     from wardian.store.compare import files_changed
     from wardian.store.seen import records, seen

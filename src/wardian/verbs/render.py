@@ -20,7 +20,7 @@ wardian render dockerfile train -o docker && docker build -f docker/Dockerfile .
 
 
 @verb("render", example=EXAMPLE)
-@click.argument("kind", type=click.Choice(["dockerfile"]))
+@click.argument("kind", metavar="KIND", type=click.Choice(["dockerfile"]))
 @click.argument("image", required=False)
 @click.option(
     "-o",
@@ -30,7 +30,10 @@ wardian render dockerfile train -o docker && docker build -f docker/Dockerfile .
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 def command(workspace: Workspace, kind: str, image: str | None, output: Path | None, force: bool) -> None:  # noqa: FBT001 - click hands flags over
-    """Write a plain Dockerfile of an image from the lock: base by digest, exact packages, hashed wheels."""
+    """Write a plain Dockerfile of an image from the lock: base by digest, exact packages, hashed wheels.
+
+    KIND is dockerfile.
+    """
     from wardian.builders.ignore import FILES
     from wardian.plan.dockerfile import dockerfile
 

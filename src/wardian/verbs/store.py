@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @verb("verify", example="wardian store verify\nwardian store verify --repair")
 @click.option("--repair", is_flag=True, help="Remove what is damaged; the next build or pull makes it anew.")
 def verify(workspace: Workspace, repair: bool) -> int:  # noqa: FBT001 - click hands flags over
-    """Read everything in the store and compare it with its digest. Exits with 1 when something is wrong."""
+    """Read the whole store and compare it with its digests.
+
+    The exit code is 1 when something is wrong.
+    """
     from wardian.store.verify import repair as mend
     from wardian.store.verify import verify as look
 
@@ -41,7 +44,10 @@ def verify(workspace: Workspace, repair: bool) -> int:  # noqa: FBT001 - click h
 @click.option("--yes", is_flag=True, help="Remove; without it the list is only shown.")
 @click.option("--days", default=30, show_default=True, help="Keep downloads that were used within so many days.")
 def prune(workspace: Workspace, yes: bool, days: int) -> None:  # noqa: FBT001 - click hands flags over
-    """List what no image and no running container needs, and remove it with --yes."""
+    """List what nothing needs any more; remove it with --yes.
+
+    Kept is what an image or a running container needs. Past runs keep no image: `reproduce` then asks for a build.
+    """
     from wardian.store.gc import DAY, litter
     from wardian.store.gc import prune as remove
 
@@ -67,7 +73,7 @@ def prune(workspace: Workspace, yes: bool, days: int) -> None:  # noqa: FBT001 -
 
 @verb("df", example="wardian store df\nwardian store df --json")
 def df(workspace: Workspace) -> None:
-    """Show how much disk the store takes, and what each image shares with others."""
+    """Show how much disk the store takes, image by image."""
     from wardian.store.usage import usage
 
     found = usage(workspace.store)

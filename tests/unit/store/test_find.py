@@ -99,3 +99,20 @@ def test_a_damaged_record_is_passed_over(store: Store) -> None:
     (store.records / "x.json").write_text("{")
     (store.records / "y.json").write_text("[]")
     assert records(store) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("trian", "did you mean train?"),  # declared, and not demo/trainer:1
+        ("eval", "type: wardian build eval"),
+        ("eval:1", "type: wardian build eval"),
+        ("train:old", "there is demo/train:latest, demo/train:py310"),
+        ("host:5000/a/dev:2", "did you mean host:5000/a/b/dev:2?"),
+        ("sha256:1234567", "type: wardian images"),
+    ],
+)
+def test_a_name_that_nothing_has_gets_what_to_type(store: Store, name: str, hint: str) -> None:
+    with pytest.raises(WardianError) as caught:
+        find(store, name, "demo", ("train", "eval"))
+    assert caught.value.hint == hint
