@@ -21,7 +21,7 @@ from wardian.spec.matrix import Variant
 from wardian.spec.models import Image
 from wardian.spec.substitute import substitute
 from wardian.store.contents import Contents, contents, read
-from wardian.store.files import write_file
+from wardian.store.files import explained, write_file
 from wardian.store.store import Store
 
 GLIBC = 28  # taken when a base does not tell: manylinux_2_28, which all that is maintained has
@@ -55,8 +55,9 @@ class Foreign:
         if kept.is_file():
             return kept.read_bytes()
         content = read(self.store, self.digest, self.whole, path) or b""
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_file(kept, content, scratch=kept.parent)
+        with explained(self.store.root):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_file(kept, content, scratch=kept.parent)
         return content
 
     def _text(self, path: str) -> str:
