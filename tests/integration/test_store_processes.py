@@ -1,5 +1,6 @@
 """The store under many processes, under kill -9, on a full disk: nothing half-visible, nothing lost."""
 
+import fcntl
 import gzip
 import multiprocessing
 import os
@@ -7,10 +8,12 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +23,10 @@ from wardian.hosts.sandbox import Namespace, namespace
 from wardian.oci.digest import sha256
 from wardian.oci.model import LAYER_GZIP
 from wardian.store import unpacked
+from wardian.store.files import write_file
 from wardian.store.gc import litter, prune
 from wardian.store.store import LayerRecord, Store
-from wardian.store.verify import verify
+from wardian.store.verify import repair, verify
 
 FORK = multiprocessing.get_context("fork")
 
@@ -197,6 +201,75 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, need: Callab
     first = done.stdout.splitlines()[0]
     assert first.startswith(f"no space is left on the disk: cannot write to the store at {place}/store | ")
     assert "wardian store prune" in first
+
+
+@pytest.fixture
+def unpacking(tmp_path: Path) -> tuple[Store, tuple[str, str]]:
+    """A store with a layer that no image has."""
+    store = Store(tmp_path)
+    tar = layer({f"file{at}": b"x" for at in range(30)})
+    return store, (store.put(gzip.compress(tar, 1), LAYER_GZIP).digest, sha256(tar))
+
+
+def test_prune_leaves_a_tree_that_was_unpacked_but_not_marked_yet(
+    unpacking: tuple[Store, tuple[str, str]], inside: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark comes after the rename; on a slow disk there is time between them."""
+    store, wanted = unpacking
+    (store.root / "locks" / "use").touch()
+    pruner = threading.Thread(target=lambda: prune(Store(store.root), LocalHost(), inside, said=lambda _: None))
+
+    def slowly(*arguments: Any, **settings: Any) -> None:
+        pruner.start()
+        time.sleep(0.5)
+        write_file(*arguments, **settings)
+
+    image = add_image(store, "empo/train:latest", [gzip.decompress(store.read(wanted[0]))])
+    [found] = unpacked.layers_of(store, image.digest)
+    other = Store(store.root)
+    store.__dict__["_leases"].popitem()[1]()  # as `run`, which writes no blob
+    monkeypatch.setattr(unpacked, "write_file", slowly)
+    [tree] = unpacked.ensure(other, LocalHost(), inside, [found])
+    pruner.join()
+    assert len(list(tree.iterdir())) == 30
+    assert unpacked.is_done(tree)
+
+
+def test_a_lease_on_what_was_pruned_meanwhile_is_none(
+    unpacking: tuple[Store, tuple[str, str]], inside: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prune may take the marker between its being opened and its being leased: the next tree needs another lease."""
+    store, wanted = unpacking
+    host = LocalHost()
+    [tree] = unpacked.ensure(Store(store.root), host, inside, [wanted])
+    flock = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        unpacked.remove(host, inside, tree)
+        flock(descriptor, operation)
+
+    other = Store(store.root)
+    monkeypatch.setattr(fcntl, "flock", late)
+    unpacked.ensure(other, host, inside, [wanted])
+    assert unpacked.is_done(tree)
+    assert not unpacked.removed_if_free(store, host, inside, tree)
+    del other
+    assert unpacked.removed_if_free(store, host, inside, tree)
+
+
+def test_repair_leaves_a_tree_that_runs(unpacking: tuple[Store, tuple[str, str]], inside: Namespace) -> None:
+    store, wanted = unpacking
+    runner = Store(store.root)
+    [tree] = unpacked.ensure(runner, LocalHost(), inside, [wanted])
+    (tree / "file1").write_text("changed by hand")
+    found = [fault for fault in verify(store, LocalHost(), inside, note=lambda _: None) if fault.place == str(tree)]
+    assert len(found) == 1
+    assert repair(store, found) == found
+    assert (tree / "file1").exists()
+    del runner
+    assert repair(store, found) == []
+    assert not tree.exists()
 
 
 def test_one_wardian_waits_for_the_other_and_says_nothing_wrong(tmp_path: Path) -> None:

@@ -403,10 +403,10 @@ def test_what_is_in_use_is_not_pruned(tmp_path: Path, inside: Namespace) -> None
     layer = stored(store, entry("a", b"1"))
     running = Store(tmp_path)
     [path] = unpacked.ensure(running, host, inside, [layer])
-    assert not unpacked.removed_if_free(host, inside, path)
+    assert not unpacked.removed_if_free(store, host, inside, path)
     assert path.exists()
     del running
-    assert unpacked.removed_if_free(host, inside, path)
+    assert unpacked.removed_if_free(store, host, inside, path)
     assert not path.exists()
     assert list(store.unpacked.iterdir()) == []
 

@@ -19,6 +19,7 @@ _CLOSED = {
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
 }
+_PATIENCE, _LONGEST_RUN = 7 * 86400, 60 * 86400  # seconds; the latter is longer than clusters let a job run
 
 
 @contextmanager
@@ -51,16 +52,19 @@ def temporary_name() -> str:
 
 
 def abandoned(name: str, age: float) -> bool:
-    """Whether the maker of a temporary name is gone; for others ``age`` in seconds decides."""
-    host, _, rest = name.rpartition(".")[0].rpartition(".")
-    if host == socket.gethostname() and rest.isdigit():
-        try:
-            os.kill(int(rest), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass
-    return age > 7 * 86400
+    """Whether the maker of a temporary name is gone, or a download is not continued any more; ``age`` is in seconds."""
+    host, _, pid = name.rpartition(".")[0].rpartition(".")
+    if not host:  # "<hash>.partial"
+        return age > _PATIENCE
+    if host != socket.gethostname() or not pid.isdigit():
+        return age > _LONGEST_RUN
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's
+        pass
+    return False
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,9 +10,8 @@ from wardian.errors import WardianError
 from wardian.hosts.base import Host
 from wardian.store.files import abandoned, remove_tree
 from wardian.store.reach import living, reach
-from wardian.store.record import LayerRecord
 from wardian.store.store import Store
-from wardian.store.unpacked import Inside, is_done, marker, removed_if_free, trees
+from wardian.store.unpacked import Inside, is_done, marker, remove, removed_if_free, trees
 
 DAY = 86400.0
 
@@ -56,21 +55,21 @@ def prune(
         doomed = litter(store, inside, downloads=downloads)
         entries[:] = list(living(store))
         for item in doomed:
-            if _remove(item, host, inside):
+            if _remove(item, store, host, inside):
                 said(item)
                 removed.append(item)
     return removed
 
 
-def _remove(item: Litter, host: Host, inside: Inside | None) -> bool:
+def _remove(item: Litter, store: Store, host: Host, inside: Inside | None) -> bool:
     if item.kind == "unpacked":
-        return inside is not None and removed_if_free(host, inside, item.path)
+        return inside is not None and removed_if_free(store, host, inside, item.path)
     if item.kind == "temporary" and item.path.is_dir():
         try:
             remove_tree(item.path)
         except PermissionError:  # holds files of subordinate ids
             if inside is not None:
-                removed_if_free(host, inside, item.path)
+                remove(host, inside, item.path)
         return not item.path.exists()
     if item.kind != "referrer":
         item.path.unlink(missing_ok=True)
@@ -87,11 +86,7 @@ def _referrers(store: Store) -> Iterator[Litter]:
 
 
 def _records(store: Store, needed: set[str]) -> Iterator[Litter]:
-    for path in sorted(store.records.glob("*.json")):
-        try:
-            record = LayerRecord.from_json(json.loads(path.read_bytes()))
-        except ValueError:
-            record = None
+    for path, record in store.remembered():
         if record is None or record.digest[7:] not in needed:
             title = record.title if record else "damaged"
             yield Litter("record", path, path.stat().st_size, f"no image has this layer ({title})")

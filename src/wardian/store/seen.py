@@ -1,6 +1,5 @@
 """Reads what the looking verbs show from the store."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,15 +19,7 @@ _DIST_INFO = re.compile(r"(?:.*/)?([^/]+)-([^/-]+)\.dist-info/METADATA")
 
 def records(store: Store) -> dict[str, LayerRecord]:
     """Layer digest → what is remembered of it."""
-    found: dict[str, LayerRecord] = {}
-    for path in sorted(store.records.glob("*.json")):
-        try:
-            record = LayerRecord.from_json(json.loads(path.read_bytes()))
-        except (OSError, ValueError):
-            continue  # `store verify` speaks of it
-        if record:
-            found[record.digest] = record
-    return found
+    return {record.digest: record for _, record in store.remembered() if record}
 
 
 def seen(store: Store, tagged: Tagged, known: Mapping[str, LayerRecord], *, packages: bool = False) -> ImageSeen:

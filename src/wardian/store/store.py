@@ -131,9 +131,8 @@ class Store:
     @contextmanager
     def writer(self) -> Iterator[BlobWriter]:
         """A file object for a new blob; it becomes visible with ``commit``, which returns its digest."""
-        self.prepare()
+        self.claim()
         with explained(self.root):
-            self.lease(self._use)
             out = BlobWriter(self.root, self.scratch, self.blobs)
         with out:
             yield out
@@ -152,15 +151,10 @@ class Store:
 
     def layer(self, key: str) -> LayerRecord | None:
         """What a key led to, if the blob is still here and still as long."""
-        try:
-            record = LayerRecord.from_json(json.loads(self._record(key).read_bytes()))
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return None
+        record = _recorded(self._record(key))
         if record is None or not self.has(record.digest, record.size):
             return None
-        self.prepare()
-        with explained(self.root):
-            self.lease(self._use)
+        self.claim()
         return record if self.has(record.digest, record.size) else None
 
     def remember(self, key: str, record: LayerRecord) -> None:
@@ -168,6 +162,11 @@ class Store:
         self.prepare()
         with explained(self.root):
             write_file(self._record(key), json.dumps(record.to_json(), sort_keys=True).encode(), scratch=self.scratch)
+
+    def remembered(self) -> Iterator[tuple[Path, LayerRecord | None]]:
+        """The file of every record and what it says; None when it is damaged."""
+        for path in sorted(self.records.glob("*.json")):
+            yield path, _recorded(path)
 
     def _record(self, key: str) -> Path:
         return self.records / f"{hexadecimal(key if key.startswith('sha256:') else f'sha256:{key}')}.json"
@@ -311,6 +310,12 @@ class Store:
                 ) from None
             yield
 
+    def claim(self) -> None:
+        """Say, until this process ends, that it relies on files that no reference names yet: nobody prunes."""
+        self.prepare()
+        with explained(self.root):
+            self.lease(self._use)
+
     def lease(self, path: Path) -> None:
         """Say, until this process ends, that ``path`` is in use. Raises ``FileNotFoundError`` when it is not there."""
         with self._leasing:
@@ -322,8 +327,12 @@ class Store:
                 if error.errno == errno.EMFILE:  # a lease less does no harm unless somebody prunes just now
                     return
                 raise
-            self._leases[path] = weakref.finalize(self, os.close, descriptor)
+            lease = weakref.finalize(self, os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if not _is_at(path, descriptor):
+                lease()
+                raise FileNotFoundError(errno.ENOENT, "removed before it could be leased", str(path))
+            self._leases[path] = lease
 
     def temporary(self) -> Path:
         """A new empty folder on the store's file system; whoever asked removes it."""
@@ -337,7 +346,7 @@ class Store:
         """Where a downloaded file with this hash is, or would be; its folder exists."""
         if "/" in filename or filename in ("", ".", "..") or "\0" in filename:
             raise WardianError(f"not a file name: {filename!r}")
-        self.prepare()
+        self.claim()
         folder = self.downloads / hexadecimal(f"sha256:{sha256.removeprefix('sha256:')}")
         with explained(self.root):
             folder.mkdir(exist_ok=True)
@@ -373,3 +382,18 @@ class Store:
             temporary.replace(self.root / name)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _recorded(path: Path) -> LayerRecord | None:
+    try:
+        return LayerRecord.from_json(json.loads(path.read_bytes()))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -82,7 +82,7 @@ def _leased(store: Store, tree: Path) -> bool:
         store.lease(marker(tree))
     except FileNotFoundError:  # pruned at this moment
         return False
-    return is_done(tree)
+    return True
 
 
 def folder(store: Store, inside: Inside, diff_id: str) -> Path:
@@ -118,16 +118,17 @@ def changed(host: Host, inside: Inside, tree: Path) -> str | None:
     return None if json.loads(said.stdout)["fingerprint"] == expected else "was changed since it was unpacked"
 
 
-def removed_if_free(host: Host, inside: Inside, tree: Path) -> bool:
-    """Remove a tree unless a running process uses it; whether it is gone."""
-    try:
-        with marker(tree).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def removed_if_free(store: Store, host: Host, inside: Inside, tree: Path) -> bool:
+    """Remove a tree unless a running process uses it, or is about to mark it; whether it is gone."""
+    with store.lock(_lock(tree)):
+        try:
+            with marker(tree).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(host, inside, tree)
+        except BlockingIOError:
+            return False
+        except FileNotFoundError:
             remove(host, inside, tree)
-    except BlockingIOError:
-        return False
-    except FileNotFoundError:
-        remove(host, inside, tree)
     return True
 
 
@@ -137,9 +138,13 @@ def remove(host: Host, inside: Inside, tree: Path) -> None:
     host.run(Command((*inside.prefix, "rm", "-rf", "--", str(tree)), changes=True)).check()
 
 
+def _lock(tree: Path) -> str:
+    return f"unpack-{tree.name}"
+
+
 def _unpack_once(store: Store, host: Host, inside: Inside, layer: Layer) -> None:
     tree = folder(store, inside, layer.diff_id)
-    with store.lock(f"unpack-{tree.name}"):
+    with store.lock(_lock(tree)):
         if is_done(tree):
             return
         if not store.has(layer.digest):

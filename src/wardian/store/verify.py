@@ -1,20 +1,19 @@
 """Whether everything in the store is what it claims to be, and its repair: the damaged goes, to be made anew."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from wardian.errors import WardianError
 from wardian.hosts.base import Host
 from wardian.oci.model import Index
 from wardian.store.files import write_file
-from wardian.store.reach import Broken, reach
-from wardian.store.record import LayerRecord
+from wardian.store.reach import Broken, Reach, reach
 from wardian.store.store import Store
-from wardian.store.unpacked import Inside, changed, is_done, remove, trees
+from wardian.store.unpacked import Inside, changed, is_done, removed_if_free, trees
 
 _WINDOW = 1 << 20
 
@@ -26,7 +25,7 @@ class Fault:
     place: str
     what: str
     remedy: str
-    repair: Callable[[], object]
+    repair: Callable[[], object]  # looks again before it does something; False: a running container is in the way
 
 
 def verify(store: Store, host: Host, inside: Inside | None, *, note: Callable[[str], None]) -> list[Fault]:
@@ -45,25 +44,19 @@ def verify(store: Store, host: Host, inside: Inside | None, *, note: Callable[[s
     return [*damaged, *broken, *_records(store, gone), *_trees(store, host, inside)]
 
 
-def repair(store: Store, faults: list[Fault]) -> None:
-    """Do what each fault's remedy says."""
+def repair(store: Store, faults: list[Fault]) -> list[Fault]:
+    """Do what each fault's remedy says; those that remain, because a running container uses what they speak of."""
     with store.exclusive():
-        for fault in faults:
-            fault.repair()
+        return [fault for fault in faults if fault.repair() is False]
 
 
 def _index(store: Store) -> Iterator[Fault]:
     try:
         store.index()
     except WardianError as error:
-        empty = Index().to_bytes()
-        path = store.root / "index.json"
-        yield Fault(
-            str(path),
-            error.message,
-            "start an empty index; images get their names back when they are built or pulled",
-            lambda: write_file(path, empty, scratch=store.scratch),
-        )
+        path, empty = store.root / "index.json", Index().to_bytes()
+        remedy = "start an empty index; images get their names back when they are built or pulled"
+        yield Fault(str(path), error.message, remedy, lambda: write_file(path, empty, scratch=store.scratch))
 
 
 def _blobs(store: Store) -> Iterator[Fault]:
@@ -72,18 +65,22 @@ def _blobs(store: Store) -> Iterator[Fault]:
         if len(path.name) != 64 or path.is_dir():
             yield Fault(str(path), "is not a blob", "leave it", lambda: None)
         elif said != path.name:
-            yield _removal(path, f"was changed: its bytes are sha256:{said}")
+            yield _removal(path, said, path.name)
 
 
 def _downloads(store: Store) -> Iterator[Fault]:
     paths = sorted(store.downloads.glob("*/*")) if store.downloads.is_dir() else []
     for path, said in _hashed(paths):
         if said != path.parent.name:
-            yield _removal(path, f"was changed: its bytes are sha256:{said}")
+            yield _removal(path, said, path.parent.name)
 
 
-def _removal(path: Path, what: str) -> Fault:
-    return Fault(str(path), what, "remove it", lambda: path.unlink(missing_ok=True))
+def _removal(path: Path, said: str, wanted: str) -> Fault:
+    def remove_it() -> None:
+        if _hash(path) != wanted:
+            path.unlink(missing_ok=True)
+
+    return Fault(str(path), f"was changed: its bytes are sha256:{said}", "remove it", remove_it)
 
 
 def _hashed(paths: list[Path]) -> Iterator[tuple[Path, str]]:
@@ -106,22 +103,24 @@ def _hash(path: Path) -> str:
 
 def _unreachable(store: Store, broken: Broken) -> Fault:
     def forget() -> None:
-        with store.changing() as entries:
-            entries[:] = [entry for entry in entries if entry != broken.entry]
+        now = Reach()
+        now.add(store, broken.entry)
+        if now.broken:
+            with store.changing() as entries:
+                entries[:] = [entry for entry in entries if entry != broken.entry]
 
     return Fault(broken.name, broken.why, "forget it, to be built or pulled again", forget)
 
 
 def _records(store: Store, gone: frozenset[str]) -> Iterator[Fault]:
-    for path in sorted(store.records.glob("*.json")):
-        try:
-            record = LayerRecord.from_json(json.loads(path.read_bytes()))
-        except ValueError:
-            record = None
+    for path, record in store.remembered():
         if record is None:
-            yield _removal(path, "is not a layer's record")
+            what = "is not a layer's record"
         elif not store.has(record.digest, record.size) or record.digest in gone:
-            yield _removal(path, f"names {record.digest}, which is not here, or not whole")
+            what = f"names {record.digest}, which is not here, or not whole"
+        else:
+            continue
+        yield Fault(str(path), what, "remove it", partial(path.unlink, missing_ok=True))
 
 
 def _trees(store: Store, host: Host, inside: Inside | None) -> Iterator[Fault]:
@@ -130,8 +129,5 @@ def _trees(store: Store, host: Host, inside: Inside | None) -> Iterator[Fault]:
         return
     for tree in trees(store, inside):
         if is_done(tree) and (what := changed(host, inside, tree)):
-            yield Fault(str(tree), what, "remove it, to be unpacked again", _removing(host, inside, tree))
-
-
-def _removing(host: Host, inside: Inside, tree: Path) -> Callable[[], None]:
-    return lambda: remove(host, inside, tree)
+            free = partial(removed_if_free, store, host, inside, tree)
+            yield Fault(str(tree), what, "remove it, to be unpacked again", free)

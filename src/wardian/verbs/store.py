@@ -26,18 +26,19 @@ def verify(workspace: Workspace, repair: bool) -> int:  # noqa: FBT001 - click h
 
     console, store = workspace.console, workspace.store
     faults = look(store, workspace.host, _inside(workspace), note=console.detail)
-    if repair:
-        mend(store, faults)
+    left = mend(store, faults) if repair else faults
     rows = [{"place": fault.place, "what": fault.what, "remedy": fault.remedy} for fault in faults]
     lines = [f"{row['place']}: {row['what']} → {row['remedy']}" for row in rows]
     if not faults:
         lines = [f"{store.root} is whole"]
+    elif left and repair:
+        lines.append(f"{_count(len(left), 'fault')} left: running containers use them; stop these, then repair again")
     elif repair:
         lines.append(f"repaired {_count(len(faults), 'fault')}; type: wardian build")
     else:
         lines.append(f"{_count(len(faults), 'fault')}; type: wardian store verify --repair")
-    console.answer("\n".join(lines), {"store": str(store.root), "faults": rows, "repaired": repair})
-    return 1 if faults and not repair else 0
+    console.answer("\n".join(lines), {"store": str(store.root), "faults": rows, "repaired": repair and not left})
+    return 1 if left else 0
 
 
 @verb("prune", example="wardian store prune\nwardian store prune --yes --days 7")

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,54 @@ def test_leavings_of_dead_processes_go(store: Store) -> None:
     assert alive.exists()
     assert foreign.exists()
     assert not dead.exists()
+
+
+def test_what_a_living_process_has_under_work_never_goes(store: Store) -> None:
+    """A training run may take months."""
+    ours = store.temporary()
+    long_ago = time.time() - 400 * DAY
+    os.utime(ours, (long_ago, long_ago))
+    assert garbage(store) == []
+
+
+def test_what_another_machine_left_goes_when_no_run_lasts_that_long(store: Store) -> None:
+    for name, age in (("far.1.aa", 20), ("far.2.bb", 70), ("old.partial", 8), ("new.partial", 6)):
+        (store.scratch / name).touch()
+        os.utime(store.scratch / name, (time.time() - age * DAY, time.time() - age * DAY))
+    assert {item.path.name for item in garbage(store)} == {"far.2.bb", "old.partial"}
+
+
+def test_nobody_prunes_under_a_process_that_wrote_or_found_what_has_no_name_yet(store: Store) -> None:
+    blob = store.put(b"layer", "x")
+    works: dict[str, Callable[[Store], object]] = {
+        "wrote a blob": lambda other: other.put(b"x", "x"),
+        "found a layer": lambda other: other.layer(sha256(b"key")),
+        "downloads": lambda other: other.download_path("a" * 64, "a.whl"),
+        "pulls": lambda other: other.claim(),
+    }
+    store.remember(sha256(b"key"), LayerRecord(blob.digest, blob.digest, blob.size, 1, "x"))
+    for name, work in works.items():
+        other = Store(store.root)
+        work(other)
+        with pytest.raises(WardianError, match="another wardian is building or pulling"):
+            prune_all(store)
+        assert store.has(blob.digest), name
+        del other
+    prune_all(store)
+    assert not store.has(blob.digest)
+
+
+def test_what_was_healed_meanwhile_is_not_removed_by_repair(store: Store) -> None:
+    image = store.resolve("empo/train:latest")
+    assert image
+    layer_digest = shared_digest(store)
+    content = store.read(layer_digest)
+    spoil(store, layer_digest)
+    found = faults(store)
+    store.ingest([content], layer_digest)
+    assert repair(store, found) == []
+    assert faults(store) == []
+    assert [entry.reference for entry in store.references()] == ["empo/dev:latest", "empo/train:latest"]
 
 
 def test_usage_counts_shared_blobs_once(store: Store) -> None:
