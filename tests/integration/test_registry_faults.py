@@ -8,17 +8,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.images import add_image, layer
 from wardian.command import Command, Result
 from wardian.errors import DigestMismatch, Unavailable, WardianError
+from wardian.hosts.local import LocalHost
 from wardian.oci.model import LAYER_GZIP, Descriptor, Manifest
 from wardian.oci.reference import Reference
 from wardian.registry.auth import Authorizer
 from wardian.registry.client import Registry
 from wardian.registry.credentials import Keyring
 from wardian.registry.transport import LONGEST_WAIT, Transport
+from wardian.store.gc import prune
 from wardian.store.store import Store
 
 AMD64 = "linux/amd64"
@@ -246,10 +249,11 @@ def test_a_damaged_partial_file_is_not_trusted(tmp_path: Path, fakes: Fakes, cli
         return Answer(206 if start else 200, content[start:], Content_Range=f"bytes {start}-{len(content) - 1}/*")
 
     fake.on(path, answer)
-    ours = client()
-    with pytest.raises(DigestMismatch):
-        ours.registry.pull(reference, AMD64, store)
-    ours.registry.pull(reference, AMD64, store)
+    counted: list[float] = []
+    client().registry.blob(reference, image[1].layers[0], store, counted.append)
+    assert [headers.get("range") for headers in fake.asked(path)] == ["bytes=100-", None]
+    assert sum(counted) == len(content)
+    assert store.read(image[1].layers[0].digest) == content
 
 
 @pytest.mark.parametrize(
@@ -376,6 +380,59 @@ def test_a_redirect_elsewhere_drops_the_authorization(
     assert "authorization" not in storage.asked("/blob")[0]
 
 
+@pytest.mark.parametrize("place", ["http://[evil/", "file:///etc/passwd", "x:y"])
+def test_a_redirect_to_no_address_is_named(fakes: Fakes, client: Clients, image: Image, place: str) -> None:
+    fake = fakes()
+    reference = serve(fake, image)
+    fake.on("/v2/acme/image/manifests/1", Answer(307, Location=place))
+    with pytest.raises(WardianError, match=r"cannot be used|cannot be reached"):
+        client().registry.resolve(reference, AMD64)
+
+
+def test_a_registry_s_words_cannot_steer_the_terminal(fakes: Fakes, client: Clients, image: Image) -> None:
+    fake = fakes()
+    reference = serve(fake, image)
+    said = json.dumps({"errors": [{"message": "no\x1b[2J\x07\x9b entry\u202e"}]}).encode()
+    fake.on("/v2/acme/image/manifests/1", Answer(403, said))
+    with pytest.raises(WardianError, match="forbids") as caught:
+        client().registry.resolve(reference, AMD64)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_json_of_a_hundred_thousand_floors_is_no_bug(fakes: Fakes, client: Clients, image: Image, status: int) -> None:
+    fake, tokens = fakes(), fakes()
+    reference = serve(fake, image)
+    fake.on("/v2/acme/image/manifests/1", Answer(401, WWW_Authenticate=f'Bearer realm="http://{tokens.host}/token"'))
+    tokens.on("/token", Answer(status, b'{"a":' + b"[" * 100_000))
+    with pytest.raises(WardianError, match=r"no token|forbids"):
+        client().registry.resolve(reference, AMD64)
+
+
+def test_an_endless_answer_to_a_refresh_token_is_refused(
+    tmp_path: Path, fakes: Fakes, client: Clients, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, tokens = fakes(), fakes()
+    reference = serve(fake, image)
+    config = {"auths": {fake.host: {"identitytoken": "refresh me"}}}
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker" / "config.json").write_text(json.dumps(config))
+    fake.on("/v2/acme/image/manifests/1", Answer(401, WWW_Authenticate=f'Bearer realm="http://{tokens.host}/token"'))
+    tokens.on("/token", Answer(body=b"x" * (20 << 20)))
+    read: list[int] = []
+    feed = httpx.Response.iter_raw
+
+    def counting(self: httpx.Response, chunk_size: int | None = None) -> Iterator[bytes]:
+        for piece in feed(self, chunk_size):
+            read.append(len(piece))
+            yield piece
+
+    monkeypatch.setattr(httpx.Response, "iter_raw", counting)
+    with pytest.raises(WardianError, match="more than 1048576 bytes"):
+        client().registry.resolve(reference, AMD64)
+    assert sum(read) < 2 << 20
+
+
 def test_redirects_in_circles_end(fakes: Fakes, client: Clients, image: Image) -> None:
     fake = fakes()
     reference = serve(fake, image)
@@ -436,10 +493,20 @@ def test_a_token_server_that_answers_nonsense(fakes: Fakes, client: Clients, ima
         client().registry.resolve(reference, AMD64)
 
 
-def test_credentials_are_not_sent_to_an_unsafe_place(fakes: Fakes, client: Clients, image: Image) -> None:
+def test_a_token_that_is_cut_is_named(fakes: Fakes, client: Clients, image: Image) -> None:
+    fake, tokens = fakes(), fakes()
+    reference = serve(fake, image)
+    fake.on("/v2/acme/image/manifests/1", Answer(401, WWW_Authenticate=f'Bearer realm="http://{tokens.host}/token"'))
+    tokens.on("/token", Answer(body=b'{"token":"t"}', sent=3))
+    with pytest.raises(Unavailable, match="cut the connection"):
+        client().registry.resolve(reference, AMD64)
+
+
+@pytest.mark.parametrize("realm", ["ftp://example.org/token", "https://[evil/token", "", "//example.org/token"])
+def test_credentials_are_not_sent_to_an_unsafe_place(fakes: Fakes, client: Clients, image: Image, realm: str) -> None:
     fake = fakes()
     reference = serve(fake, image)
-    fake.on("/v2/acme/image/manifests/1", Answer(401, WWW_Authenticate='Bearer realm="ftp://example.org/token"'))
+    fake.on("/v2/acme/image/manifests/1", Answer(401, WWW_Authenticate=f'Bearer realm="{realm}"'))
     with pytest.raises(WardianError, match="not a safe address"):
         client().registry.resolve(reference, AMD64)
 
@@ -477,6 +544,35 @@ def test_layers_come_in_parallel_and_a_failure_ends_all(tmp_path: Path, fakes: F
     assert bad.references() == []
 
 
+def test_nobody_prunes_while_an_image_comes_of_which_all_layers_are_here(
+    tmp_path: Path, fakes: Fakes, client: Clients, image: Image
+) -> None:
+    fake, store = fakes(), Store(tmp_path / "store")
+    reference, (path, content) = serve(fake, image), blob_of(image)
+    fake.on(path, Answer(body=content))
+    client().registry.blob(reference, image[1].layers[0], Store(store.root))  # by somebody who was killed
+
+    def prune_now(_: dict[str, str]) -> Answer:
+        with pytest.raises(WardianError, match="building or pulling"):
+            prune(Store(store.root), LocalHost(), None, said=lambda _: None)
+        return Answer(body=image[2])
+
+    fake.on("/v2/acme/image/manifests/1", prune_now)
+    client().registry.pull(reference, AMD64, store)
+    assert store.has(image[1].layers[0].digest)
+
+
+def test_a_blob_that_was_fetched_and_not_named_yet_is_not_pruned(
+    tmp_path: Path, fakes: Fakes, client: Clients, image: Image
+) -> None:
+    fake, store = fakes(), Store(tmp_path / "store")
+    reference, (path, content) = serve(fake, image), blob_of(image)
+    fake.on(path, Answer(body=content))
+    client().registry.blob(reference, image[1].layers[0], store)
+    with pytest.raises(WardianError, match="building or pulling"):
+        prune(Store(store.root), LocalHost(), None, said=lambda _: None)
+
+
 def test_what_is_here_is_not_fetched(tmp_path: Path, fakes: Fakes, client: Clients, image: Image) -> None:
     fake = fakes()
     reference = serve(fake, image)
@@ -497,25 +593,20 @@ def test_a_name_that_was_built_here_is_not_taken_away(
     assert held.digest == own.digest
 
 
-def test_the_environment_s_proxy_is_used_and_no_proxy_is_obeyed(
-    fakes: Fakes, client: Clients, image: Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_s_proxy_is_used_and_no_proxy_is_obeyed(fakes: Fakes, client: Clients, image: Image) -> None:
     proxy = fakes()
     store, manifest, body = image
     here = "http://registry.example/v2/acme/image"
     proxy.on(f"{here}/manifests/1", Answer(body=body))
     proxy.on(f"{here}/blobs/{manifest.config.digest}", Answer(body=store.read(manifest.config.digest)))
-    monkeypatch.setenv("http_proxy", f"http://{proxy.host}")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
+    environ = {"http_proxy": f"http://{proxy.host}"}
     reference = Reference.parse("registry.example/acme/image:1")
-    client().registry.with_plain("registry.example").resolve(reference, AMD64)
+    client(**environ).registry.with_plain("registry.example").resolve(reference, AMD64)
     assert len(proxy.asked(f"{here}/manifests/1")) == 1
     own = fakes()  # no proxy stands between a machine and itself
-    client().registry.resolve(serve(own, image), AMD64)
-    monkeypatch.setenv("no_proxy", "registry.example")
+    client(**environ).registry.resolve(serve(own, image), AMD64)
     with pytest.raises(Unavailable, match=r"registry\.example cannot be|did not answer"):
-        client().registry.with_plain("registry.example").resolve(reference, AMD64)
+        client(**environ, no_proxy="registry.example").registry.with_plain("registry.example").resolve(reference, AMD64)
 
 
 def test_progress_counts_every_byte_once(tmp_path: Path, fakes: Fakes, client: Clients, image: Image) -> None:

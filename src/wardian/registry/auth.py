@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from wardian.errors import WardianError
+from wardian.oci.model import document
 from wardian.registry.credentials import Credential, Keyring
-from wardian.registry.faults import refused
+from wardian.registry.faults import cut, refused, unreachable
 from wardian.registry.transport import Transport, is_loopback
 
 if TYPE_CHECKING:
@@ -111,7 +112,10 @@ class Authorizer:
         self, host: str, repository: str, parameters: dict[str, str], credential: Credential | None, *, plain: bool
     ) -> _Held:
         realm = parameters.get("realm", "")
-        target = urlsplit(realm)
+        try:
+            target = urlsplit(realm)
+        except ValueError:
+            target = urlsplit("")
         if target.scheme != "https" and not (target.scheme == "http" and (plain or is_loopback(target.netloc))):
             raise WardianError(f"{host} sends us to {realm[:200]!r} for a token, which is not a safe address")
         ask = {
@@ -131,19 +135,20 @@ class Authorizer:
             mark = "&" if target.query else "?"
             headers = {"Authorization": credential.basic} if credential and credential.password else {}
             response = self._transport.get(f"{realm}{mark}{urlencode(ask)}", headers)
-        body = limited(response, _LIMIT)
+        try:
+            body = limited(response, _LIMIT)
+        except cut() as error:
+            raise unreachable(error, target.netloc) from error
         if response.status_code != 200:
             raise refused(response.status_code, body, host=host, what=repository, tried=self.tried)
         return self._read(body, target.netloc)
 
     def _read(self, body: bytes, server: str) -> _Held:
-        import json
-
         try:
-            said: dict[str, Any] = json.loads(body)
+            said = document(body, "token")
             token = said.get("token") or said.get("access_token")
             life = float(said.get("expires_in") or _DEFAULT_LIFE)
-        except (ValueError, AttributeError, TypeError) as error:
+        except (WardianError, ValueError, TypeError) as error:
             raise WardianError(f"{server} answered something that is no token") from error
         if not isinstance(token, str) or not token.isprintable():
             raise WardianError(f"{server} answered without a token")

@@ -119,6 +119,7 @@ class Registry:
 
         The store gives it the reference's name, unless an image that was built here has that name.
         """
+        store.claim()
         descriptor, body = self._resolve(reference, platform)
         image = Manifest.parse(body)
         if strange := [layer.media_type for layer in image.layers if oci_media_type(layer.media_type) not in _LAYERS]:

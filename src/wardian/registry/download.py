@@ -61,14 +61,20 @@ def download(
     Raises ``DigestMismatch`` when the bytes are other ones (nothing is kept), ``Unavailable`` when the connection is
     cut again and again without a byte of progress (what there is is kept, and continued next time).
     """
-    store.prepare()
+    store.claim()
     with store.lock(f"blob-{wanted.digest}"):
         if store.has(wanted.digest, wanted.size):
             return store.path(wanted.digest)
         partial = Partial(store.scratch / f"{hexadecimal(wanted.digest)}.partial", wanted.size)
+        continued = partial.size > 0
         if advance:
             advance(partial.size)
         _fill(partial, open_at, transport, host, advance)
+        if continued and partial.digest != wanted.digest:  # what was there was damaged: a power cut, a disk
+            if advance:
+                advance(-partial.size)
+            partial.restart()
+            _fill(partial, open_at, transport, host, advance)
         if partial.digest != wanted.digest:
             partial.remove()
             raise DigestMismatch(

@@ -1,6 +1,5 @@
 """What a registry's refusal, or its silence, becomes: one line that says who refused what, and what to type next."""
 
-import json
 import socket
 import ssl
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from wardian.errors import Unavailable, WardianError
+from wardian.oci.model import document
 
 if TYPE_CHECKING:
     import httpx
@@ -78,11 +78,12 @@ def not_a_registry(host: str, media_type: str) -> WardianError:
 def _said(body: bytes) -> str:
     """The registry's own words, shortened to one line. Source: distribution-spec, «Error Codes»."""
     try:
-        first = json.loads(body)["errors"][0]
+        first = document(body, "refusal")["errors"][0]
         text = str(first.get("message") or first.get("code") or "")
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (WardianError, LookupError, TypeError, AttributeError):
         return ""
-    return f": {' '.join(text.split())[:200]}" if text else ""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text)  # nothing that steers a terminal
+    return f": {' '.join(shown.split())[:200]}" if text else ""
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -3,6 +3,7 @@
 import email.utils
 import ipaddress
 import random
+import re
 import ssl
 import threading
 import time
@@ -53,8 +54,11 @@ class Transport:
             if response.status_code not in _MOVED or "location" not in response.headers:
                 return response
             response.close()
-            url = urljoin(url, response.headers["location"])
-            target = urlsplit(url)
+            try:
+                url = urljoin(url, response.headers["location"])
+                target = urlsplit(url)
+            except ValueError as error:
+                raise _no_address(origin.netloc, response.headers["location"]) from error
             if origin.scheme == "https" and target.scheme != "https":
                 raise WardianError(f"{origin.netloc} redirects to {target.scheme}://{target.netloc}, which is not safe")
             if target.netloc != origin.netloc:
@@ -62,11 +66,12 @@ class Transport:
         raise WardianError(f"{origin.netloc} redirects in circles")
 
     def post(self, url: str, form: Mapping[str, str]) -> "httpx.Response":
-        """The answer to a form; sent once, read whole."""
+        """The answer to a form, sent once, with its body still to be read; close it."""
         import httpx
 
+        client = self._client(urlsplit(url).netloc)
         try:
-            return self._client(urlsplit(url).netloc).post(url, data=dict(form))
+            return client.send(client.build_request("POST", url, data=dict(form)), stream=True)
         except httpx.HTTPError as error:
             raise unreachable(error, urlsplit(url).netloc) from error
 
@@ -112,7 +117,7 @@ class Transport:
                 self.pause(attempt)
                 continue
             except (httpx.InvalidURL, ValueError) as error:
-                raise Unavailable(f"{host} sent an address that cannot be used: {url[:200]!r}") from error
+                raise _no_address(host, url) from error
             if response.status_code not in _AGAIN or last:
                 return response
             response.close()
@@ -124,13 +129,23 @@ class Transport:
 
         with self._guard:
             if host not in self._clients:
+                certificates = trust(host, self._environ, self._ca_bundle)
                 self._clients[host] = httpx.Client(
-                    verify=trust(host, self._environ, self._ca_bundle),
-                    trust_env=not is_loopback(host),  # as Go does: no proxy stands between a machine and itself
+                    verify=certificates,
+                    trust_env=False,
+                    mounts={
+                        f"{scheme}://": _through(proxy, certificates)
+                        for scheme in ("http", "https")
+                        if (proxy := proxy_for(scheme, host, self._environ))
+                    },
                     timeout=httpx.Timeout(60.0, connect=15.0),
                     headers={"User-Agent": "wardian"},
                 )
             return self._clients[host]
+
+
+def _no_address(host: str, said: str) -> Unavailable:
+    return Unavailable(f"{host} sent an address that cannot be used: {said[:200]!r}")
 
 
 def is_loopback(host: str) -> bool:
@@ -142,6 +157,47 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def proxy_for(scheme: str, host: str, environ: Mapping[str, str]) -> str | None:
+    """The proxy on the way to ``host[:port]``; None to go straight. Source: curl(1), "ENVIRONMENT"; networks as in Go.
+
+    >>> proxy_for("https", "ghcr.io", {"https_proxy": "proxy:3128", "no_proxy": "10.0.0.0/8,.corp.example"})
+    'http://proxy:3128'
+    """
+    proxy = _variable(environ, f"{scheme}_proxy") or _variable(environ, "all_proxy")
+    if not proxy or is_loopback(host):  # as in Go: no proxy stands between a machine and itself
+        return None
+    where = urlsplit(f"//{host.lower()}")
+    name, port = where.hostname or "", where.port or {"http": 80, "https": 443}[scheme]
+    if any(_is_named(name, port, word) for word in re.split(r"[\s,]+", _variable(environ, "no_proxy").lower()) if word):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _variable(environ: Mapping[str, str], name: str) -> str:
+    return environ.get(name) or environ.get(name.upper()) or ""
+
+
+def _is_named(name: str, port: int, word: str) -> bool:
+    """Whether a word of NO_PROXY means a host: its name, its domain, its network, with or without its port."""
+    try:
+        return ipaddress.ip_address(name) in ipaddress.ip_network(word.strip("[]"), strict=False)
+    except ValueError:
+        wanted, _, at = word.partition(":")
+        return word == "*" or (at in ("", str(port)) and f".{name}".endswith(f".{wanted.lstrip('*.')}"))
+
+
+def _through(proxy: str, certificates: ssl.SSLContext) -> "httpx.HTTPTransport":
+    import httpx
+
+    try:
+        return httpx.HTTPTransport(verify=certificates, proxy=proxy)
+    except (ValueError, ImportError, httpx.InvalidURL) as error:  # ImportError: for SOCKS, which needs another library
+        raise Unavailable(
+            f"the proxy {proxy.rpartition('@')[2]} cannot be used: only http:// and https:// are known",
+            hint="set HTTPS_PROXY to one of these, or NO_PROXY to what is reached without",
+        ) from error
 
 
 def trust(host: str, environ: Mapping[str, str], ca_bundle: Path | None) -> ssl.SSLContext:
