@@ -32,13 +32,8 @@ __all__ = ["Config", "Content", "ImagePlan", "Layer", "Wheel", "plan"]
 PREFIX = "/opt/env"
 CA_BUNDLE = "/etc/ssl/certs/wardian-ca-bundle.crt"
 CA_NAMES = (
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "PIP_CERT",
-    "NODE_EXTRA_CA_CERTS",
-    "GIT_SSL_CAINFO",
-)
+    "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,18 +22,11 @@ PATTERNS = {
     r"^linux/[a-z0-9]+(?:/v[0-9])?$": 'must be a platform such as "linux/amd64"',
 }
 KINDS = {
-    "string_type": "a string",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "tuple_type": "a list",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "float_type": "a number",
+    "string_type": "a string", "int_type": "a whole number", "int_parsing": "a whole number",
+    "int_from_float": "a whole number", "bool_type": "true or false", "bool_parsing": "true or false",
+    "tuple_type": "a list", "dict_type": "a table", "model_type": "a table", "float_type": "a number",
     "float_parsing": "a number",
-}
+}  # fmt: skip
 # A fault in one of these keys leaves nothing certain about the image, so its variants are not looked at.
 DECISIVE = {"matrix", "python", "tags"}
 
