@@ -110,6 +110,15 @@ def test_a_proposal(wardian: Wardian, tmp_path: Path) -> None:
     assert found["images.train.extras"]["value"] == [""]
 
 
+def test_a_compose_file_is_read_after_the_dockerfile(wardian: Wardian, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM python:3.11\nWORKDIR /src\nCMD one\n")
+    (tmp_path / "docker-compose.yml").write_text("services: {a: {build: ., command: two, ports: ['80:80']}}\n")
+    said = wardian("init", str(tmp_path), "--dry-run", "--json").json()
+    assert said["from"] == "Dockerfile and docker-compose.yml"
+    assert 'command = ["two"]' in said["text"]
+    assert "port-80 = 80" in said["text"]
+
+
 def test_a_dry_run_writes_nothing_and_shows_the_proposal(wardian: Wardian, tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("numpy\n")
     said = wardian("init", "--dry-run", cwd=tmp_path)

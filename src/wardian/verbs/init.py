@@ -32,7 +32,7 @@ def command(
     """Start a project in FOLDER (default: here).
 
     Without --template, wardian.toml is proposed from what the folder has (pyproject.toml, requirements*.txt,
-    environment.yml, Dockerfile, .python-version); an empty folder gets the template `minimal`.
+    environment.yml, Dockerfile, compose.yaml, .python-version); an empty folder gets the template `minimal`.
     """
     if listing:
         _list(workspace)
@@ -114,12 +114,15 @@ def _project(target: Path, template: str | None) -> tuple[dict[str, tuple[bytes,
 
 def _described(target: Path) -> dict[str, str]:
     """What the folder says about its environment: file name → text."""
+    from wardian.spec.propose.compose import NAMES
+
     patterns = (
         "pyproject.toml",
         "*requirements*.txt",
         "requirements/*.txt",
         "environment.y*ml",
         "Dockerfile",
+        *NAMES,
         ".python-version",
     )
     found: dict[str, str] = {}

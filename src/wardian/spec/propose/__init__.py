@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wardian.spec.propose.compose import NAMES, add_compose
 from wardian.spec.propose.conda import add_environment
 from wardian.spec.propose.containerfile import add_dockerfile
 from wardian.spec.propose.draft import Draft, sound, written
@@ -22,12 +23,14 @@ class Proposal:
 
 def propose(found: Mapping[str, str], *, name: str) -> Proposal:
     """Propose a file for a folder; ``found`` are its files that describe an environment, ``name`` is the project's."""
-    draft = Draft(name)
+    draft = Draft(name=name)
     for path, content in found.items():
         if path == ".python-version":
             add_pin(draft, content)
         elif path in {"environment.yml", "environment.yaml"}:
             add_environment(draft, path, content)
+        elif path in NAMES:
+            add_compose(draft, path, content)
         elif path == "Dockerfile":
             add_dockerfile(draft, content, set(found))
         elif path == "pyproject.toml":

@@ -5,10 +5,11 @@ from typing import Any
 
 from wardian.spec.propose.draft import Draft
 from wardian.spec.propose.names import APT, BESIDE, CUDA, PYPI, SAME
+from wardian.spec.propose.shell import pip
 
 # Source: conda's MatchSpec: [channel::]name, then "=1.2", "=1.2=build", " >=1,<2", "==1.2".
 MATCH = re.compile(r"(?:[^:\s]*::)?([A-Za-z0-9_.-]+?)\s*(?:([=<>!~][^=\s]*.*)|\s(.+))?")
-EXACT = re.compile(r"={1,2}\s*([0-9][A-Za-z0-9._]*?)(\.?\*)?(?:=\S*)?")
+EXACT = re.compile(r"={0,2}\s*([0-9][A-Za-z0-9._]*?)(\.?\*)?(?:=\S*)?")
 RANGE = re.compile(r"(?:(?:>=|<=|==|!=|~=|<|>)\s*[0-9][A-Za-z0-9.*]*\s*,?\s*)+")
 
 
@@ -43,19 +44,10 @@ def _entries(data: dict[str, Any]) -> list[Any]:
 
 
 def _pip(draft: Draft, line: str) -> None:
-    word, _, rest = line.partition(" ")
-    option, equals, value = word.partition("=")
-    if word in {"-r", "--requirement"}:
-        draft.files.append(rest.strip().removeprefix("./"))
-    elif option in {"-i", "--index-url", "--extra-index-url"}:
-        draft.index.append(value if equals else rest.strip())
-    elif word in {"-e", "--editable"} and rest.strip() in {".", "./"}:
-        draft.project = "editable"
-        draft.extras.append("")
-    elif line.startswith("-"):
+    if not line.startswith("-"):
+        draft.requirements += [line] if line else []
+    elif not pip(line.split(), draft):
         draft.left.append(f"pip: {line}")
-    elif line:
-        draft.requirements.append(line)
 
 
 def _mapped(draft: Draft, entry: str) -> bool:
@@ -105,6 +97,6 @@ def _specifier(version: str) -> str | None:
         return ""
     if exact := EXACT.fullmatch(version):
         number, star = exact[1].rstrip("."), exact[2]
-        fuzzy = star or (not version.startswith("==") and number.count(".") < 2 and version.count("=") == 1)
+        fuzzy = star or (version[:1] == "=" and number.count(".") < 2 and version.count("=") == 1)
         return f"=={number}.*" if fuzzy else f"=={number}"
     return re.sub(r"\s+", "", version).rstrip(",") if RANGE.fullmatch(version) else None

@@ -1,12 +1,13 @@
 """What a Dockerfile says, put where Wardian has a place for it."""
 
 import re
+from pathlib import PurePosixPath
 from posixpath import basename, join, normpath
 
 from wardian.spec.check import SECRET
 from wardian.spec.propose.dockerfile import Instruction, filled, instructions, last_stage, pairs
 from wardian.spec.propose.draft import Draft
-from wardian.spec.propose.shell import step
+from wardian.spec.propose.shell import beside, step
 
 DISTRIBUTIONS = {
     "3.8": r"ubuntu[:-]?20\.04|ubuntu:focal",
@@ -25,6 +26,7 @@ class _Reader:
         self.files = files
         self.known: dict[str, str] = {}
         self.workdir = "/"
+        self.placed: dict[str, str] = {}  # path in the image → what was copied there
 
     def read(self, instruction: Instruction) -> None:
         actions = {
@@ -101,14 +103,20 @@ class _Reader:
         else:
             line = instruction.rest
         known = {name: value for name, value in self.known.items() if name not in self.draft.env}
-        found = step(filled(line, known))
-        self.draft.apt += found.apt
-        for name in ("requirements", "files", "index", "extras"):
-            getattr(self.draft, name).extend(getattr(found, name))
-        self.draft.project = found.project or self.draft.project
-        self.draft.left += [f"Dockerfile:{instruction.line}: {words}" for words in found.lost]
-        if found.left:
-            self.draft.run.append(found.left)
+        for mount in (dict(part.partition("=")[::2] for part in value.split(",")) for _, value in instruction.options):
+            if mount.get("type") == "bind" and {"source", "target"} <= mount.keys() and "from" not in mount:
+                self.placed[normpath(join(self.workdir, mount["target"]))] = mount["source"]
+        found = step(filled(line, known), self.where)
+        found.left = [f"Dockerfile:{instruction.line}: {words}" for words in found.left]
+        self.draft.add(found)
+
+    def where(self, path: str) -> str | None:
+        """The place in the project of a path in the image; None when nothing of the project was put there."""
+        whole = normpath(join(self.workdir, path))
+        for folder in (whole, *map(str, PurePosixPath(whole).parents)):
+            if folder in self.placed:
+                return normpath(join(self.placed[folder], whole[len(folder) :].lstrip("/")))
+        return beside(path)
 
     def copied(self, instruction: Instruction) -> None:
         words = instruction.words() or tuple(filled(instruction.rest, self.known).split())
@@ -121,14 +129,13 @@ class _Reader:
         place = join(self.workdir, target[0])
         for source in sources:
             plain = normpath(source.lstrip("/"))
-            if plain == ".":
-                continue  # the project itself: it is at the workdir when a program runs
-            if plain in self.files and (plain.endswith(".txt") or plain == "pyproject.toml"):
-                continue  # read when the lock is made
             into = place.endswith("/") or len(sources) > 1 or place.rstrip("/") in {self.workdir, "/"}
-            is_file = "." in basename(plain)
+            is_file = "." in basename(plain) and plain != "."
             whole = normpath(join(place, basename(plain)) if into and is_file else place)
-            self.draft.copy.append({"source": plain, "target": whole})
+            self.placed[whole] = plain
+            # The project itself is at the workdir when a program runs; what asks for distributions, the lock reads.
+            if plain != "." and not (plain in self.files and (plain.endswith(".txt") or plain == "pyproject.toml")):
+                self.draft.copy.append({"source": plain, "target": whole})
 
     def start(self, instruction: Instruction) -> None:
         words = instruction.words()

@@ -7,6 +7,7 @@ from wardian.errors import SpecError
 from wardian.spec import toml
 from wardian.spec.load import load
 from wardian.spec.paths import Path, leaves, text
+from wardian.spec.propose.shell import Step
 from wardian.spec.sources import Source
 
 if TYPE_CHECKING:
@@ -17,32 +18,29 @@ SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 OTHERS = ("3.12", "3.10", "3.14", "3.9", "3.8")
 
 
-@dataclass
-class Draft:
+@dataclass(kw_only=True)
+class Draft(Step):
     """What has been found so far. ``left`` is what has no place in the file; ``notes`` is what to tell."""
 
     name: str
     base: str | None = None
     python: str | None = None
     requires: str | None = None  # a version specifier for Python, when there is no more certain word
-    apt: list[str] = field(default_factory=list)
-    requirements: list[str] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    extras: list[str] = field(default_factory=list)
-    index: list[str] = field(default_factory=list)
-    run: list[str] = field(default_factory=list)
+    packaged: bool = False  # pyproject.toml has a [project]
     copy: list[dict[str, str]] = field(default_factory=list)
-    project: str | None = None
     env: dict[str, str] = field(default_factory=dict)
     workdir: str | None = None
     entrypoint: list[str] | None = None
     command: list[str] | None = None
     labels: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+    shm: str | None = None
+    run_env: dict[str, str] = field(default_factory=dict)
+    env_pass: list[str] = field(default_factory=list)
+    mounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     optional: list[str] = field(default_factory=list)  # extras that nothing asked for yet
     dev_files: list[str] = field(default_factory=list)
     dev_groups: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def tables(self) -> dict[str, Any]:
@@ -54,11 +52,11 @@ class Draft:
             "python": python,
             "requirements": _unique(self.requirements),
             "files": _unique(self.files),
-            "extras": _unique(self.extras),
+            "extras": _unique(self.extras) if self.packaged else [],
             "index": _unique(self.index),
             "run": self.run,
             "copy": self.copy,
-            "project": self.project,
+            "project": self.project if self.packaged else None,
             "env": self.env,
             "workdir": self.workdir or "/workspace",
             "entrypoint": self.entrypoint,
@@ -70,15 +68,21 @@ class Draft:
         if python:
             check = {"run": "python -V", "expect": f"Python {python}"}
             images["train"]["tests"] = {f"python is {python}": check}
+        run = {"image": "train", "shm": self.shm, "env": self.run_env, "env-pass": _unique(self.env_pass)}
         return {
             "project": {"name": self.name},
             "images": images,
-            "run": _filled({"image": "train", "ports": self.ports}),
+            "run": _filled({**run, "ports": self.ports}),
+            "mounts": self.mounts,
         }
 
     def doubts(self) -> list[str]:
-        """What a person must decide: extras that nothing asked for, a Python that the project does not allow."""
+        """What a person must decide: a project without metadata, extras that nothing asked for, a forbidden Python."""
         found = []
+        if (self.project or self.extras) and not self.packaged:
+            found.append(
+                "the project is to be installed, but no pyproject.toml has a [project]: write one, then set project"
+            )
         if extras := [extra for extra in self.optional if extra not in self.extras]:
             found.append(f"pyproject.toml has extras: {', '.join(extras)}; add the ones you need to extras")
         base, python = self.standing()

@@ -24,6 +24,7 @@ def add_pyproject(draft: Draft, content: str) -> None:
         draft.left.append(f"pyproject.toml is not valid TOML: {error}")
         return
     project = _table(data, "project")
+    draft.packaged = bool(project)
     if isinstance(name := project.get("name"), str):
         draft.name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:100].strip("-") or draft.name
     if isinstance(requires := project.get("requires-python"), str):

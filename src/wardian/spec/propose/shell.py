@@ -2,7 +2,10 @@
 
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from posixpath import normpath
 
 # A line with one of these at its top level is kept whole: taking a part out could change what the rest means.
 CONTROL = re.compile(r"(?:^|[\s;&|])(?:if|for|while|until|case|function|\{)(?=\s|$)|[|(`]|(?<!&)&(?!&)")
@@ -18,34 +21,48 @@ WITH_VALUE = frozenset(  # options of pip and uv
 INDEX = {"-i", "--index-url", "--extra-index-url", "--index", "--default-index"}
 
 
-@dataclass(slots=True)
+Where = Callable[[str], str | None]  # the place in the project of a path in the image
+
+
+@dataclass
 class Step:
-    """What one RUN comes to: packages, requirements, and the shell line that is left."""
+    """What is asked of apt and pip, the shell lines that are left, and what has no place in a file of Wardian's."""
 
     apt: list[str] = field(default_factory=list)
     requirements: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     index: list[str] = field(default_factory=list)
     extras: list[str] = field(default_factory=list)
+    run: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     project: str | None = None
-    left: str | None = None
-    lost: list[str] = field(default_factory=list)  # what was asked of apt or pip and has no counterpart
+
+    def add(self, other: "Step") -> None:
+        """Take over what another step found."""
+        for name in ("apt", "requirements", "files", "index", "extras", "run", "left"):
+            getattr(self, name).extend(getattr(other, name))
+        self.project = other.project or self.project
 
 
-def step(line: str) -> Step:
+def beside(path: str) -> str | None:
+    """The place of a path when the project's folder is where the line runs."""
+    return None if path.startswith("/") else normpath(path)
+
+
+def step(line: str, where: Where = beside) -> Step:
     """Take ``apt-get install`` and ``pip install`` out of a shell line; the rest is kept in its order.
 
-    >>> step("apt-get update && apt-get install -y git && echo done").left
-    'echo done'
+    >>> step("apt-get update && apt-get install -y git && echo done").run
+    ['echo done']
     """
     found = Step()
     commands = split(line)
     if commands is None or any(words[:1] and words[0] in STATEFUL for words in map(_words, commands)):
-        found.left = line.strip()
+        found.run += [line.strip()] if line.strip() else []
         return found
-    left = [command for command in commands if not _taken(_words(command), command, found)]
-    # `set -e` alone, or in front of nothing, does nothing.
-    found.left = " && ".join(left) if any(_words(command)[:1] != ["set"] for command in left) else None
+    rest = [command for command in commands if not _taken(_words(command), command, found, where)]
+    if any(_words(command)[:1] != ["set"] for command in rest):  # `set -e` alone, or in front of nothing, does nothing
+        found.run.append(" && ".join(rest))
     return found
 
 
@@ -90,23 +107,25 @@ def _words(command: str) -> list[str]:
     return words
 
 
-def _taken(words: list[str], command: str, found: Step) -> bool:
+def _taken(words: list[str], command: str, found: Step, where: Where) -> bool:
     """Whether a command is one that Wardian does itself; what it asks for goes into ``found``.
 
-    What apt or pip are asked and is not understood is lost: an image of Wardian has no pip, and apt is for its lock.
+    What apt or pip are asked and is not understood is left: an image of Wardian has no pip, and apt is for its lock.
     """
     if not words or _housekeeping(words):
         return bool(words)
-    if words[0] in {"apt-get", "apt"}:
-        if not _apt(words[1:], found):
-            found.lost.append(command)
+    if words[:2] == ["uv", "sync"]:  # pyproject.toml says what it installs
+        found.extras += [after for word, after in pairwise(words) if word == "--extra"]
         return True
-    for prefix in PIP:
-        if tuple(words[: len(prefix)]) == prefix and words[len(prefix) : len(prefix) + 1] == ["install"]:
-            if not _pip(words[len(prefix) + 1 :], found):
-                found.lost.append(command)
-            return True
-    return False
+    if words[0] in {"apt-get", "apt"}:
+        understood = _apt(words[1:], found)
+    elif prefix := next((one for one in PIP if tuple(words[: len(one) + 1]) == (*one, "install")), None):
+        understood = pip(words[len(prefix) + 1 :], found, where)
+    else:
+        return False
+    if not understood:
+        found.left.append(command)
+    return True
 
 
 def _housekeeping(words: list[str]) -> bool:
@@ -137,7 +156,7 @@ def _apt(words: list[str], found: Step) -> bool:
     return True
 
 
-def _pip(words: list[str], found: Step) -> bool:
+def pip(words: list[str], found: Step, where: Where = beside) -> bool:
     """Read the arguments of ``pip install``; nothing is taken when one of them is not understood."""
     if any("$" in word for word in words):
         return False
@@ -150,26 +169,25 @@ def _pip(words: list[str], found: Step) -> bool:
             at += 1
             value = words[at] if at < len(words) else ""
         at += 1
-        if not _argument(word, value, took, option=word.startswith("-")):
+        if (takes and not value) or not _argument(word, value, took, where):
             return False
-    for name in ("requirements", "files", "index", "extras", "lost"):
-        getattr(found, name).extend(getattr(took, name))
-    found.project = took.project or found.project
+    found.add(took)
     return True
 
 
-def _argument(word: str, value: str, took: Step, *, option: bool) -> bool:
+def _argument(word: str, value: str, took: Step, where: Where) -> bool:
     if word in {"-r", "--requirement"}:
-        took.files.append(value.removeprefix("./"))
-    elif word in INDEX:
+        took.files.append(where(value) or "")
+        return bool(took.files[-1])
+    if word in INDEX:
         took.index.append(value)
     elif word in {"-e", "--editable"}:
-        return _own(value, took, "editable")
-    elif option:
+        return _own(value, took, "editable", where)
+    elif word.startswith("-"):
         if word in WITH_VALUE:
-            took.lost.append(f"pip install {word} {value}")
+            took.left.append(f"pip install {word} {value}")
     elif word.startswith((".", "/")):
-        return _own(word, took, "wheel")
+        return _own(word, took, "wheel", where)
     elif "://" in word and "@" not in word.split("://")[0]:
         return False
     elif word not in {"pip", "wheel"}:
@@ -177,11 +195,11 @@ def _argument(word: str, value: str, took: Step, *, option: bool) -> bool:
     return True
 
 
-def _own(place: str, took: Step, how: str) -> bool:
+def _own(place: str, took: Step, how: str, where: Where) -> bool:
     """The project itself: ``.``, ``.[extra]``, or the place it was copied to."""
-    found = re.fullmatch(r"(?:\.|\./)(?:\[([A-Za-z0-9._,\s-]+)\])?", place)
-    if not found:
+    found = re.fullmatch(r"([^\[\]]*)(?:\[([A-Za-z0-9._,\s-]+)\])?", place)
+    if not found or where(found[1]) != ".":
         return False
     took.project = how
-    took.extras += ["", *(extra.strip() for extra in (found[1] or "").split(",") if extra.strip())]
+    took.extras += ["", *(extra.strip() for extra in (found[2] or "").split(",") if extra.strip())]
     return True

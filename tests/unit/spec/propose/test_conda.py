@@ -9,7 +9,7 @@ from wardian.spec.propose.names import APT, BESIDE, PYPI, SAME
 
 
 def read(*entries: str) -> Draft:
-    draft = Draft("x")
+    draft = Draft(name="x")
     add_environment(draft, "environment.yml", "dependencies:\n" + "".join(f'  - "{entry}"\n' for entry in entries))
     return draft
 
@@ -26,7 +26,8 @@ def read(*entries: str) -> Draft:
         ("numpy =1.26", "numpy==1.26.*"),
         ("numpy>=1.2", "numpy>=1.2"),
         ("numpy >=1.2, <2", "numpy>=1.2,<2"),
-        ("numpy 1.26.4", None),
+        ("numpy 1.26.4", "numpy==1.26.4"),
+        ("numpy 1.26.*", "numpy==1.26.*"),
         ("numpy=*", None),
         ("conda-forge::numpy=2", "numpy==2.*"),
         ("NumPy", "numpy"),
@@ -83,13 +84,21 @@ def test_cuda_comes_with_torch() -> None:
 
 
 def test_the_pip_section() -> None:
-    lines = ("torch>=2", "-r more.txt", "--extra-index-url https://x", "-e .", "--no-deps")
+    lines = (
+        "torch>=2",
+        "-r more.txt",
+        "--extra-index-url https://x",
+        "-e .",
+        "--no-deps",
+        "-c bounds.txt",
+        "-e git+https://x#egg=y",
+    )
     text = "dependencies:\n- pip:\n" + "".join(f"  - {line}\n" for line in lines)
-    draft = Draft("x")
+    draft = Draft(name="x")
     add_environment(draft, "environment.yml", text)
     assert draft.requirements == ["torch>=2"]
     assert (draft.files, draft.index, draft.project) == (["more.txt"], ["https://x"], "editable")
-    assert draft.left == ["pip: --no-deps"]
+    assert draft.left == ["pip install -c bounds.txt", "pip: -e git+https://x#egg=y"]
 
 
 @pytest.mark.parametrize(
@@ -107,17 +116,17 @@ def test_the_pip_section() -> None:
     ],
 )
 def test_files_of_another_shape(text: str) -> None:
-    add_environment(Draft("x"), "environment.yml", text)
+    add_environment(Draft(name="x"), "environment.yml", text)
 
 
 def test_what_is_not_yaml_is_said() -> None:
-    draft = Draft("x")
+    draft = Draft(name="x")
     add_environment(draft, "environment.yml", "a: [\n")
     assert "not valid YAML" in draft.left[0]
 
 
 def test_yaml_cannot_run_anything() -> None:
-    draft = Draft("x")
+    draft = Draft(name="x")
     add_environment(draft, "environment.yml", "dependencies: !!python/object/apply:os.system ['exit 1']")
     assert "not valid YAML" in draft.left[0]
 

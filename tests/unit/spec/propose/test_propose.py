@@ -1,5 +1,6 @@
 """Whatever a folder has, the proposal loads."""
 
+import json
 import tomllib
 from typing import Any
 
@@ -19,6 +20,7 @@ def proposed(**files: str) -> dict[str, Any]:
         "docker": "Dockerfile",
         "conda": "environment.yml",
         "pin": ".python-version",
+        "compose": "compose.yaml",
     }
     text = propose({names.get(name, name): content for name, content in files.items()}, name="x").text
     expand(load([Source("wardian.toml", text)]).spec)
@@ -115,7 +117,7 @@ def test_sound_takes_out_the_fault_and_nothing_else() -> None:
 
 
 def test_comments_cannot_become_values() -> None:
-    text = written(Draft("x").tables(), "title\n[images.bad]\x00", ["a\nb = 1\r[c]\x07"])
+    text = written(Draft(name="x").tables(), "title\n[images.bad]\x00", ["a\nb = 1\r[c]\x07"])
     assert set(tomllib.loads(text)) == {"project", "images", "run"}
 
 
@@ -158,7 +160,31 @@ TEXTS = st.lists(PIECES, max_size=25).map("".join)
 
 @given(TEXTS, TEXTS, TEXTS, TEXTS)
 def test_any_folder_gets_a_file_that_loads(docker: str, conda: str, pyproject: str, pin: str) -> None:
-    proposed(docker=docker, conda=conda, pyproject=pyproject, pin=pin)
+    proposed(docker=docker, conda=conda, pyproject=pyproject, pin=pin, compose=conda)
+
+
+SETTINGS = (
+    "image",
+    "build",
+    "command",
+    "entrypoint",
+    "working_dir",
+    "shm_size",
+    "environment",
+    "ports",
+    "volumes",
+    "x",
+)
+YAML: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text("a/.:$~0 é\n", max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(SETTINGS), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(SETTINGS), YAML, max_size=6))
+def test_any_service_gets_a_file_that_loads(service: dict[str, Any]) -> None:
+    proposed(compose=json.dumps({"services": {"a": service}}))
 
 
 @given(

@@ -62,7 +62,7 @@ def test_the_parts_do_what_the_line_does(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "apt", "left", "lost"),
+    ("line", "apt", "run", "left"),
     [
         ("apt-get update && apt-get install -y git cmake && rm -rf /var/lib/apt/lists/*", ["git", "cmake"], None, []),
         ("apt-get update && apt-get -y install --no-install-recommends git=1:2.3", ["git=1:2.3"], None, []),
@@ -80,9 +80,9 @@ def test_the_parts_do_what_the_line_does(line: str) -> None:
         ("make && make install", [], "make && make install", []),
     ],
 )
-def test_apt(line: str, apt: list[str], left: str | None, lost: list[str]) -> None:
+def test_apt(line: str, apt: list[str], run: str | None, left: list[str]) -> None:
     found = step(line)
-    assert (found.apt, found.left, found.lost) == (apt, left, lost)
+    assert (found.apt, found.run, found.left) == (apt, [run] if run else [], left)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_apt(line: str, apt: list[str], left: str | None, lost: list[str]) -> No
 def test_pip(line: str, requirements: list[str]) -> None:
     found = step(line)
     assert found.requirements == requirements
-    assert found.left is None
+    assert found.run == []
 
 
 def test_pip_with_files_indexes_and_the_project() -> None:
@@ -114,18 +114,39 @@ def test_pip_with_files_indexes_and_the_project() -> None:
     assert found.files == ["a.txt", "b.txt"]
     assert found.index == ["https://x", "https://y"]
     assert (found.project, found.extras) == ("editable", ["", "dev", "test"])
-    assert found.lost == ["pip install -c c.txt"]
+    assert found.left == ["pip install -c c.txt"]
     assert step("pip install .").project == "wheel"
     assert step("pip install ./[x]").extras == ["", "x"]
     assert step("pip install ./x").project is None
 
 
 @pytest.mark.parametrize(
-    "line", ["pip install $X", "pip install git+https://x/y", "pip install ../other", "pip install ./x.whl"]
+    "line",
+    [
+        "pip install $X",
+        "pip install git+https://x/y",
+        "pip install ../other",
+        "pip install ./x.whl",
+        "pip install -r /x",
+        "pip install -e",
+        "pip install --requirement=",
+    ],
 )
-def test_what_pip_cannot_be_asked_here_is_lost_and_said(line: str) -> None:
+def test_what_pip_cannot_be_asked_here_is_said(line: str) -> None:
     found = step(f"{line} && echo on")
-    assert (found.requirements, found.lost, found.left) == ([], [line], "echo on")
+    assert (found.requirements, found.left, found.run) == ([], [line], ["echo on"])
+
+
+def test_uv_installs_what_pyproject_says() -> None:
+    found = step("uv sync --locked --extra gpu --no-dev && uv run x")
+    assert (found.extras, found.run, found.left) == (["gpu"], ["uv run x"], [])
+
+
+def test_paths_of_the_image_are_those_of_the_project() -> None:
+    known = {"/tmp/r.txt": "requirements.txt", "/app": ".", "r.txt": "docker/r.txt"}
+    found = step("pip install -r /tmp/r.txt -r r.txt && pip install /app[gpu] && pip install /srv", known.get)
+    assert (found.files, found.project, found.extras) == (["requirements.txt", "docker/r.txt"], "wheel", ["", "gpu"])
+    assert found.left == ["pip install /srv"]
 
 
 @given(st.text("apt-geinslpy .[]&;|$'\"\\\n", max_size=40))
