@@ -7,6 +7,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,39 @@ PIP_CONFIG = (
     Path.home() / ".config" / "pip" / "pip.conf"
 )  # the machine's package indexes stay known in an isolated HOME
 PLAIN_USER = "wardian-test"
+BASE = pytest.StashKey[Path]()  # the base folder that this run made
+PASSED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update", action="store_true", help="rewrite what the cases expect; read the diff before you commit it"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Work in a base folder of this test run alone.
+
+    Pytest closes the one that all runs of a user share whenever another run begins, and with it the way of the plain
+    user that the tests become.
+    """
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        base = tempfile.mkdtemp(prefix="pytest-wardian-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+        config.option.basetemp = base
+        config.stash[BASE] = Path(base)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember whether there is something to look at."""
+    if exitstatus == 0:
+        session.config.stash[PASSED] = True
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave the base folder only when a test failed."""
+    if PASSED in config.stash and BASE in config.stash:
+        shutil.rmtree(config.stash[BASE], ignore_errors=True)
 
 
 @pytest.fixture
