@@ -118,7 +118,10 @@ def guarded(argv: list[str]) -> int:
     except WardianError as error:
         _say(argv, error)
         return error.exit_code
-    except Exception:  # noqa: BLE001 - a bug: report it and keep the traceback out of the user's way
+    except Exception as error:  # noqa: BLE001 - a bug: report it and keep the traceback out of the user's way
+        if isinstance(error, OSError) and (expected := _disk(error)):
+            _say(argv, expected)
+            return expected.exit_code
         path = _report(argv, traceback.format_exc())
         print(f"wardian: this is a bug; what is known of it is in {path}", file=sys.stderr)
         return 3
@@ -136,6 +139,13 @@ def _misuse(error: click.ClickException) -> SpecError:
         return SpecError(f"{name} stands behind the verb", hint=f"as in: wardian build {name} …")
     text = error.format_message().removesuffix(".")
     return SpecError(text[:1].lower() + text[1:], hint=f"type: {path} --help")
+
+
+def _disk(error: OSError) -> WardianError | None:
+    """A full or closed disk is nobody's bug, whichever write meets it."""
+    from wardian.store.files import disk_error
+
+    return disk_error(error)
 
 
 def _say(argv: list[str], error: WardianError) -> None:

@@ -27,6 +27,7 @@ from wardian.plan.layers import (
     Wheels,
     title,
 )
+from wardian.store.files import disk_error
 from wardian.store.store import LayerRecord, Store
 
 if TYPE_CHECKING:
@@ -248,8 +249,11 @@ class _named:  # noqa: N801 - used as a context manager
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, WardianError) and not isinstance(error, Stopped):
-            name = self._work.image.id
-            if name not in error.message:
-                error.message = f"image {name}, {title(self._work.layer)}: {error.message}"
-                error.args = (error.message,)
+        failure = disk_error(error) if isinstance(error, OSError) else error
+        if isinstance(failure, WardianError) and not isinstance(failure, Stopped):
+            name = f"image {self._work.image.id}, "
+            if not failure.message.startswith(name):
+                failure.message = f"{name}{title(self._work.layer)}: {failure.message}"
+                failure.args = (failure.message,)
+        if failure is not error and failure is not None:
+            raise failure from error

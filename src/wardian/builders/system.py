@@ -5,6 +5,7 @@ Certificates, proxies, package indexes and name resolution of this machine reach
 variables that exist only while it runs.
 """
 
+import errno
 import os
 import sys
 import threading
@@ -24,6 +25,7 @@ from wardian.oci.gzip import write_layer
 from wardian.plan.containers import Bind
 from wardian.plan.layers import Apt, RunStep, shortened
 from wardian.store import unpacked
+from wardian.store.files import FULL, ROOM, is_full
 from wardian.store.store import LayerRecord, Store
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -207,7 +209,9 @@ def _perform(started: Command, step: Step, site: Site, say: Callable[[str], None
     if ended.code:
         site.check()
         shown = "".join(f"\n    {line}" for line in last)
-        raise CommandFailed(f"{step.name}: exited with {ended.code}{shown}", code=ended.code)
+        full = is_full(shown)
+        why = FULL[errno.ENOSPC] if full else f"exited with {ended.code}"
+        raise CommandFailed(f"{step.name}: {why}{shown}", code=ended.code, hint=ROOM if full else None)
 
 
 def captured(upper: Path, lowers: Sequence[str], inside: Namespace, site: Site, skip: Sequence[str]) -> Iterator[bytes]:

@@ -13,7 +13,9 @@ from types import TracebackType
 from wardian.errors import DigestMismatch, WardianError
 from wardian.oci.digest import Hasher, hexadecimal
 
-_FULL = {errno.ENOSPC: "no space is left on the disk", errno.EDQUOT: "the disk quota is used up"}
+WORK = "-work"  # ends the temporary name of a folder that nobody needs once its maker is gone
+ROOM = "type: wardian store prune, or set WARDIAN_HOME to a folder on another disk"
+FULL = {errno.ENOSPC: "no space is left on the disk", errno.EDQUOT: "the disk quota is used up"}
 _CLOSED = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
@@ -22,16 +24,35 @@ _CLOSED = {
 _PATIENCE, _LONGEST_RUN = 7 * 86400, 60 * 86400  # seconds; the latter is longer than clusters let a job run
 
 
+def is_full(said: str) -> bool:
+    """Whether a program's last words are those of a full disk."""
+    return os.strerror(errno.ENOSPC) in said
+
+
+def disk_error(error: OSError) -> WardianError | None:
+    """The line for a full or closed disk, whatever was written there; None for any other failure.
+
+    >>> print(disk_error(OSError(errno.ENOSPC, "", "/data/x")))
+    no space is left on the disk: /data/x
+    """
+    said = FULL.get(error.errno or 0) or _CLOSED.get(error.errno or 0)
+    if said is None:
+        return None
+    hint = "free some space there" if error.errno in FULL else "look at who may write there"
+    place = error.filename2 or error.filename  # the second is a copy's target
+    return WardianError(f"{said}: {place}" if place else said, hint=hint)
+
+
 @contextmanager
 def explained(root: Path) -> Iterator[None]:
     """Turn a full or closed disk into one line that names the store and what to do."""
     try:
         yield
     except OSError as error:
-        if said := _FULL.get(error.errno or 0):
+        if said := FULL.get(error.errno or 0):
             raise WardianError(
                 f"{said}: cannot write to the store at {root}",
-                hint="type: wardian store prune, or set WARDIAN_HOME to a folder on another disk",
+                hint=ROOM,
             ) from error
         if said := _CLOSED.get(error.errno or 0):
             raise WardianError(
