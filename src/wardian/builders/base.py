@@ -90,6 +90,13 @@ class Site:
 
         return scratch(self.store, self.host, self.namespace)
 
+    def sweep(self) -> None:
+        """Remove what builds that were killed have left here."""
+        from wardian.builders.scratch import sweep
+
+        chosen = self.environ.get("TMPDIR")
+        sweep(self.store, self.host, self.namespace, Path(chosen) if chosen else None)
+
 
 class Guarded:
     """A sink that ends a layer when the build is stopped."""

@@ -4,11 +4,11 @@ mmdebstrap unpacks and configures exactly the packages of a flat repository on t
 anew: sorted, with one time for every file, without logs, caches and the traces of the machine (see ``clean``).
 """
 
+import errno
 import posixpath
 import re
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +25,7 @@ from wardian.oci import tar
 from wardian.oci.gzip import write_layer
 from wardian.plan.layers import Bootstrap
 from wardian.resolvers.suites import Suite, suite_of
+from wardian.store.files import FULL, ROOM, is_full
 from wardian.store.store import LayerRecord
 
 _EXCLUDED = """\
@@ -64,9 +65,9 @@ def bootstrap(layer: Bootstrap, beneath: Beneath, site: Site, say: Callable[[str
     suite = suite_of(layer.reference, layer.platform)
     inside = _inside(site)
     paths = site.sources.debs(layer.debs, say)
-    with _work(site) as work, tempfile.TemporaryDirectory(prefix="wardian-", dir="/tmp") as place:
+    with _work(site) as work:
         _repository(paths, work / "debs", site)
-        command = _command(layer, suite, inside, work=work, place=place, epoch=site.epoch)
+        command = _command(layer, suite, inside, work=work, epoch=site.epoch)
         ended = site.host.stream(command, line=lambda text: _heard(text, say))
         site.check()
         if ended.code:
@@ -119,31 +120,35 @@ def _stanza(path: Path, site: Site) -> str:
     return f"{fields}\nFilename: ./{path.name}\nSize: {path.stat().st_size}\nSHA256: {path.parent.name}\n"
 
 
-# The work folder gets a plain path, because it stands in a line of apt's sources. What is mounted beneath /dev/shm
-# would keep mmdebstrap from binding that in a user namespace, so an empty one covers it. dpkg waits for the disk after
-# every package, so the root file system grows in memory where there is enough of it.
-_SCRIPT = """
+# The work folder gets a plain path, because it stands in a line of apt's sources: it covers /tmp, which is everywhere.
+# What is mounted beneath /dev/shm would keep mmdebstrap from binding that in a user namespace, so an empty one covers
+# it. dpkg waits for the disk after every package, so the root file system grows in memory where there is enough of it.
+_PLACE = "/tmp"  # noqa: S108 - in a mount namespace of its own
+_SCRIPT = f"""
 set -e
 umask 022
-mount --bind "$1" "$2"
+mount --bind "$1" {_PLACE}
 if grep -q " /dev/shm/" /proc/self/mountinfo; then mount -t tmpfs tmpfs /dev/shm; fi
-cd "$2"
+cd {_PLACE}
 mkdir tmp
-if [ "$3" = memory ]; then mount -t tmpfs -o mode=0755 tmpfs tmp; fi
-export TMPDIR="$2/tmp"
-shift 3
-exec "$@"
+if [ "$2" = memory ]; then mount -t tmpfs -o mode=0755 tmpfs tmp; fi
+TMPDIR=$PWD/tmp; export TMPDIR
+shift 2
+"$@"
+exit 0
 """
+# mmdebstrap starts apt, dpkg and maintainers' scripts: a process namespace whose first process is ours ends them all.
+_TOGETHER = ("--pid", "--fork", "--kill-child")
 
 
-def _command(layer: Bootstrap, suite: Suite, inside: Namespace, *, work: Path, place: str, epoch: int) -> Command:
+def _command(layer: Bootstrap, suite: Suite, inside: Namespace, *, work: Path, epoch: int) -> Command:
     included = ",".join(f"{deb.name}={deb.version}" for deb in layer.debs)
     # usrmerge converts what is unpacked already, which only works when everything is unpacked first.
     variant = "custom" if any(deb.name == "usrmerge" for deb in layer.debs) else "essential"
     excluded = [line for line in _EXCLUDED.splitlines() if line.startswith("path-")]
     return Command(
         (
-            *(*inside.prefix, "sh", "-c", _SCRIPT, "sh", str(work), place, _medium(layer.debs)),
+            *(*inside.prefix, *_TOGETHER, "sh", "-c", _SCRIPT, "sh", str(work), _medium(layer.debs)),
             "mmdebstrap",
             "--mode=root",  # of the namespace
             f"--variant={variant}",
@@ -155,8 +160,8 @@ def _command(layer: Bootstrap, suite: Suite, inside: Namespace, *, work: Path, p
             *(f"--dpkgopt={line}" for line in excluded),
             "--aptopt=APT::Sandbox::User root",
             "",  # no suite: the repository has no Release file that could name one
-            f"{place}/root.tar",
-            f"deb [trusted=yes] copy:{place}/debs ./",
+            f"{_PLACE}/root.tar",
+            f"deb [trusted=yes] copy:{_PLACE}/debs ./",
         ),
         env={
             "SOURCE_DATE_EPOCH": str(epoch),
@@ -184,9 +189,11 @@ def _heard(text: str, say: Callable[[str], None]) -> None:
 def _failed(said: str, code: int, layer: Bootstrap) -> CommandFailed:
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith("I: ")]
     wrong = [line for line in lines if line.startswith(("E: ", "dpkg: error"))] or lines
-    return CommandFailed(
-        f"{layer.reference} cannot be made: mmdebstrap: " + " | ".join(line[:200] for line in wrong[-6:]), code=code
-    )
+    told = " | ".join(line[:200] for line in wrong[-6:])
+    if is_full(said):
+        why = f"{layer.reference} cannot be made: {FULL[errno.ENOSPC]}: {told}"
+        return CommandFailed(why, code=code, hint=f"{ROOM}, and TMPDIR if it is set")
+    return CommandFailed(f"{layer.reference} cannot be made: mmdebstrap: {told}", code=code)
 
 
 def _own(suite: Suite) -> dict[str, bytes | None]:

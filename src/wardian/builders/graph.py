@@ -125,6 +125,7 @@ class Graph:
         waiting = [plan for plan in self.plans if plan.id not in self.done]
         if not waiting:
             return
+        self.site.sweep()
         work = self.missing()
         from concurrent.futures import ThreadPoolExecutor
 

@@ -22,6 +22,8 @@ from wardian.hosts.base import Host
 from wardian.hosts.rootfs import Tree
 from wardian.plan.containers import Bind
 
+DIES = ("setpriv", "--pdeathsig", "KILL")  # before a program that must not outlive the thread that started it
+RUNS = "/tmp"  # noqa: S108 - where run folders lie: another uid can walk to it, which a home does not allow
 PREFIXES: Mapping[str, tuple[str, ...]] = {
     "root": ("unshare", "--mount"),
     "subids": ("unshare", "--user", "--map-auto", "--map-root-user", "--mount"),
@@ -107,8 +109,8 @@ class Namespace:
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """The words before a command that put it inside."""
-        return PREFIXES[self.kind]
+        """The words before a command that put it inside, and end it with whoever started it."""
+        return (*DIES, *PREFIXES[self.kind])
 
     @property
     def xattr(self) -> Literal["trusted", "user"]:
@@ -203,18 +205,18 @@ class Sandbox:
 def folder(lowers: Sequence[str], *, upper: str | None = None, work: str | None = None) -> Iterator[str]:
     """A run folder, removed at the end: symlinks 0, 1, 2 … to the lowers, u and w to upper and work, the mount point m.
 
-    It lies under /tmp because another uid must be able to walk to it, which a home folder does not allow.
+    It lies beside ``upper``, so that it goes with it should this process be killed.
     """
-    path = make_folder(lowers, upper=upper, work=work)
+    path = make_folder(lowers, upper=upper, work=work, parent=str(Path(upper).parent) if upper else RUNS)
     try:
         yield path
     finally:
         remove_folder(path)
 
 
-def make_folder(lowers: Sequence[str], *, upper: str | None = None, work: str | None = None) -> str:
+def make_folder(lowers: Sequence[str], *, upper: str | None = None, work: str | None = None, parent: str = RUNS) -> str:
     """Make a run folder and return its path; ``remove_folder`` ends it."""
-    path = Path(tempfile.mkdtemp(prefix="wardian-", dir="/tmp"))
+    path = Path(tempfile.mkdtemp(prefix="wardian-", dir=parent))
     path.chmod(0o755)
     (path / "m").mkdir()
     for name, target in [*((str(at), lower) for at, lower in enumerate(lowers)), ("u", upper), ("w", work)]:
@@ -238,7 +240,7 @@ def command(sandbox: Sandbox, inside: Namespace) -> Command:
     drops = inside.kind == "root" and (sandbox.uid, sandbox.gid) != (0, 0)
     values = {f"WARDIAN_SANDBOX_{at}": f"{name}={value}" for at, (name, value) in enumerate(sandbox.env.items())}
     argv = (
-        *inside.prefix,
+        *(inside.prefix if sandbox.die_with_parent else PREFIXES[inside.kind]),
         *("sh", "-c", SCRIPT, "sh", sandbox.run_dir, ":".join(str(at) for at in range(len(sandbox.lowers)))),
         ",userxattr" if inside.xattr == "user" else "",
         "memory" if sandbox.upper is None else "disk" if sandbox.upper_optional else "upper",

@@ -334,10 +334,10 @@ class Store:
                 raise FileNotFoundError(errno.ENOENT, "removed before it could be leased", str(path))
             self._leases[path] = lease
 
-    def temporary(self) -> Path:
-        """A new empty folder on the store's file system; whoever asked removes it."""
+    def temporary(self, mark: str = "") -> Path:
+        """A new empty folder on the store's file system, ``mark`` ending its name; whoever asked removes it."""
         self.prepare()
-        folder = self.scratch / temporary_name()
+        folder = self.scratch / f"{temporary_name()}{mark}"
         with explained(self.root):
             folder.mkdir(mode=0o700)
         return folder

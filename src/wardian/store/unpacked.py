@@ -20,7 +20,7 @@ from wardian.command import Command, Result
 from wardian.errors import WardianError
 from wardian.hosts.base import Host
 from wardian.oci.digest import hexadecimal
-from wardian.store.files import explained, write_file
+from wardian.store.files import WORK, explained, write_file
 from wardian.store.store import Store
 
 _DONE = ".done"
@@ -151,7 +151,7 @@ def _unpack_once(store: Store, host: Host, inside: Inside, layer: Layer) -> None
             raise WardianError(f"layer {layer.digest} is not in the store", hint="build or pull the image again")
         if tree.exists() or marker(tree).exists():
             remove(host, inside, tree)
-        scratch = store.temporary()
+        scratch = store.temporary(WORK)
         try:
             fresh = scratch / "tree"
             fresh.mkdir(mode=0o755)

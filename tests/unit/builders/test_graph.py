@@ -195,13 +195,10 @@ def test_a_failure_names_image_and_layer_and_stops_the_rest(site: Site, workshop
 
 
 def test_the_first_failure_is_told_not_its_consequences(site: Site, workshop: Workshop) -> None:
-    failed = threading.Event()
-
     def act(layer: Layer) -> None:
         if title(layer).startswith("base"):
-            failed.set()
             raise WardianError("the cause")
-        failed.wait(20)
+        site.stopping.wait(20)
         raise Stopped("a consequence")
 
     workshop.act = act

@@ -12,6 +12,7 @@ from wardian.command import Command, Result
 from wardian.errors import EngineFailed, Unavailable
 from wardian.hosts.sandbox import (
     CAPABILITIES,
+    DIES,
     PREFIXES,
     SCRIPT,
     Namespace,
@@ -55,7 +56,7 @@ ALL = TOOLS + "/usr/bin/newuidmap\n"
 def test_root_mounts_in_a_namespace_of_its_own() -> None:
     found = namespace(FakeHost({"id -u": (0, f"0\n{ALL}"), "unshare --mount mount": (0, "")}))
     assert found == Namespace("root")
-    assert (found.xattr, found.prefix) == ("trusted", ("unshare", "--mount"))
+    assert (found.xattr, found.prefix) == ("trusted", (*DIES, "unshare", "--mount"))
 
 
 def test_a_user_with_a_range_of_ids_gets_them() -> None:
@@ -170,7 +171,7 @@ def test_the_program_comes_last_after_a_double_dash(lower: str) -> None:
 )
 def test_how_a_user_is_made(lower: str, kind: str, ids: tuple[int, int], how: set[str]) -> None:
     made = words(Sandbox((lower,), "/tmp/r", ("true",), uid=ids[0], gid=ids[1]), kind)
-    assert made[: len(PREFIXES[kind])] == PREFIXES[kind]
+    assert made[: len(DIES) + len(PREFIXES[kind])] == (*DIES, *PREFIXES[kind])
     after = made[made.index("--") + 1 :]
     assert (after[:2] == (str(ids[0]), str(ids[1]))) is ("drops" in how)
     assert ("--unshare-user" in made) is ("nested" in how)
@@ -214,7 +215,7 @@ def test_outer_binds_come_first() -> None:
 
 def test_a_run_folder_names_layers_by_number_and_goes_away(tmp_path: Path) -> None:
     lowers = [str(tmp_path / "one"), str(tmp_path / "two")]
-    with folder(lowers, upper="/u", work="/w") as made:
+    with folder(lowers, upper=str(tmp_path / "u"), work="/w") as made:
         path = Path(made)
         assert {entry.name for entry in path.iterdir()} == {"0", "1", "u", "w", "m"}
         assert str((path / "1").readlink()) == lowers[1]
