@@ -1,9 +1,12 @@
 """export: what is written, what is refused, what is left when it fails."""
 
 import hashlib
+import io
 import json
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.images import add_image, layer
+from tests.people import single
 from wardian.oci.digest import sha256
 from wardian.store.find import find
 from wardian.store.flatten import export_folder
@@ -141,8 +145,6 @@ def test_a_layer_that_writes_through_a_link_writes_inside(wardian: Wardian, stor
 
 
 def test_someone_who_is_not_root_is_told_what_was_left_out(store: Store, tmp_path: Path) -> None:
-    import io
-
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         null = tarfile.TarInfo("null")
@@ -156,6 +158,54 @@ def test_someone_who_is_not_root_is_told_what_was_left_out(store: Store, tmp_pat
     assert left_out == ("1 device files", "1 extended attributes that only root may set")
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["ping"]
     assert (tmp_path / "root" / "ping").stat().st_uid == os.getuid()
+
+
+def test_a_plain_user_s_programs_do_not_lend_their_ids_to_others(store: Store, tmp_path: Path) -> None:
+    """A setuid program of an image would run as whoever exported it, for everybody on the machine."""
+    left_out = export_folder(store, find(store, "train"), tmp_path / "root", as_root=False)
+    assert left_out == ("1 setuid or setgid bits",)
+    assert stat.S_IMODE((tmp_path / "root" / "bin" / "tool").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "root" / "closed").stat().st_mode) == 0o500
+
+
+def test_attributes_of_read_only_files_are_kept_for_anyone(store: Store, tmp_path: Path) -> None:
+    noted = io.BytesIO()
+    with tarfile.open(fileobj=noted, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        found = tarfile.TarInfo("closed")
+        found.mode, found.pax_headers = 0o444, {"SCHILY.xattr.user.note": "kept"}
+        tar.addfile(found)
+    add_image(store, "demo/noted:1", [noted.getvalue()])
+    if os.getuid() == 0:
+        single().own(store.root)
+        single().own(tmp_path)
+    words = single().python() if os.getuid() == 0 else (sys.executable,)
+    argv = [*words, "-m", "wardian", "export", "demo/noted:1", "--format", "dir", "-o", str(tmp_path / "root")]
+    subprocess.run(argv, check=True, env={**os.environ, "WARDIAN_HOME": str(store.root)}, cwd=tmp_path)
+    assert os.getxattr(tmp_path / "root" / "closed", "user.note") == b"kept"
+
+
+@pytest.mark.parametrize("kind", ["oci", "docker", "dir"])
+def test_a_place_that_is_closed_is_named(store: Store, tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "closed"
+    place.mkdir(mode=0o555)
+    if os.getuid() == 0:
+        single().own(store.root)
+        single().own(tmp_path)
+        place.chmod(0o555)
+    words = single().python() if os.getuid() == 0 else (sys.executable,)
+    argv = [*words, "-m", "wardian", "export", "train", "--format", kind, "-o", str(place / "x")]
+    environ = {**os.environ, "WARDIAN_HOME": str(store.root)}
+    done = subprocess.run(argv, check=False, env=environ, cwd="/", capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 2), "what happened, and what to type next"
+    assert f"permission denied: {place}/" in done.stderr
+
+
+def test_a_link_to_an_empty_folder_is_written_through(wardian: Wardian, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    wardian("export", "train", "--format", "dir", "-o", str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "etc" / "name").read_bytes() == b"two\n"
 
 
 @pytest.mark.parametrize("kind", ["oci", "docker", "dir"])

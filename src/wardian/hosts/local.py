@@ -88,6 +88,8 @@ class LocalHost:
         except FileNotFoundError as error:
             missing = error.filename or command.argv[0]
             raise Unavailable(f"{missing} is not on this machine", hint="type: wardian doctor") from error
+        except OSError as error:
+            raise Unavailable(f"{command.argv[0]} cannot be started: {error.strerror}") from error
         with self._guard:
             self._children = [*(one for one in self._children if one.returncode is None), child]
         return child

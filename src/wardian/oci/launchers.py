@@ -7,6 +7,7 @@ import re
 import shlex
 
 from wardian.errors import WheelRefused
+from wardian.oci.wheelfile import unsafe
 
 _VALUE = re.compile(r"(?P<module>[\w.]+)\s*:\s*(?P<attribute>[\w.]+)\s*(?:\[.*\])?\s*")
 _TEMPLATE = """\
@@ -45,7 +46,7 @@ def launchers(entry_points: bytes, interpreter: str, wheel: str) -> dict[str, by
         match = _VALUE.fullmatch(value)
         if not match:
             raise WheelRefused(wheel, f"has the entry point {name} = {value!r}, which names no function")
-        if "/" in name or "\\" in name or name in ("", ".", "..") or name.startswith(".wh.") or not name.isprintable():
+        if "/" in name or unsafe(name) or not name.isprintable():
             raise WheelRefused(wheel, f"has an entry point named {name!r}, which is no file name")
         attribute = match["attribute"]
         text = _TEMPLATE.format(module=match["module"], first=attribute.partition(".")[0], attribute=attribute)

@@ -12,6 +12,7 @@ from wardian.oci.tar import BLOCK, Entry
 _KINDS = {b"0": "file", b"\0": "file", b"7": "file", b"1": "hardlink", b"2": "symlink", b"3": "char", b"4": "block"}
 _KINDS |= {b"5": "dir", b"6": "fifo"}
 _LONGEST = 1 << 20  # bytes of PAX records or of a GNU long name
+_PATH_MAX = 4095  # what Linux takes
 _XATTR = b"SCHILY.xattr."
 _MODE_BITS = 0o7777
 _PLACES = {b"uid": (108, 116, (1 << 32) - 2), b"gid": (116, 124, (1 << 32) - 2), b"size": (124, 136, 1 << 50)}
@@ -111,11 +112,10 @@ def _number(field: bytes, name: str) -> int:
     if field[0] & 0x80:
         value = int.from_bytes(field, "big")
         return value - (1 << 8 * len(field)) if field[0] == 0xFF else value - (0x80 << 8 * (len(field) - 1))
-    text = field.strip(b" \0").partition(b"\0")[0]
-    try:
-        return int(text or b"0", 8)
-    except ValueError:
-        raise WardianError(f"{name} is not a tar file: {text[:20]!r} is not an octal number") from None
+    text = field.strip(b" \0").partition(b"\0")[0] or b"0"
+    if text.strip(b"01234567"):
+        raise WardianError(f"{name} is not a tar file: {text[:20]!r} is not an octal number")
+    return int(text, 8)
 
 
 def _extension(source: Source, size: int) -> bytes:
@@ -150,6 +150,8 @@ def _entry(block: bytes, records: dict[bytes, bytes], name: str) -> Entry:
         raise WardianError(f"{name} holds an entry of type {block[156:157]!r}, which is unknown: {path[:200]!r}")
     if kind == "file" and path.endswith("/"):
         kind = "dir"  # as the tar of 1979 wrote folders
+    if max(len(path), len(link)) > _PATH_MAX:
+        raise WardianError(f"{name} holds a path longer than {_PATH_MAX} letters: {path[:200]!r}")
     if "\0" in path or "\0" in link:
         raise WardianError(f"{name} holds a name with a NUL: {path[:200]!r}")
     size, uid, gid = (_whole(field, block, records, name) for field in (b"size", b"uid", b"gid"))
@@ -172,7 +174,7 @@ def _whole(field: bytes, block: bytes, records: dict[bytes, bytes], name: str) -
     """Size, uid or gid: from the PAX records where they have it."""
     start, end, most = _PLACES[field]
     said = records.get(field)
-    value = _number(block[start:end], name) if said is None else int(said) if said.isdigit() else -1
+    value = _number(block[start:end], name) if said is None else int(said) if said.isdigit() and len(said) < 20 else -1
     if not 0 <= value <= most:
         raise WardianError(f"{name} is not a tar file: an impossible {field.decode()}")
     return value

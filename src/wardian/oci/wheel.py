@@ -174,10 +174,10 @@ def _encoded(digest: bytes) -> str:
 
 def _refuse_clashes(files: Iterable[Placed], target: _Target, wheel: str) -> None:
     parts = ("pyvenv.cfg", "pylock.toml", "bin/python", "bin/python3", f"bin/python{target.python}", "lib64")
-    kept = {f"{target.inside}/{part}" for part in parts}
+    beneath = tuple(f"{target.inside}/{part}/" for part in parts)
     paths: set[str] = set()
     for file in files:
-        if file.path in kept:
+        if f"{file.path}/".startswith(beneath) or file.path == f"{target.inside}/bin":
             raise WheelRefused(wheel, "would replace a part of the environment", file.path)
         if file.path in paths:
             raise WheelRefused(wheel, "would be installed twice", file.path)

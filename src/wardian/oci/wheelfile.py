@@ -69,12 +69,14 @@ def open_wheel(wheel: WheelFile) -> OpenWheel:
     name, version = _expected(wheel.filename)
     directory = read_directory(wheel.file, wheel.filename)
     members: dict[str, Member] = {}
+    known: set[str] = set()
     for member in directory:
         _refuse_member(member, wheel.filename)
-        key = unicodedata.normalize("NFC", member.name)
-        if key in members:
+        same = unicodedata.normalize("NFC", member.name)
+        if same in known:
             raise WheelRefused(wheel.filename, "is in it twice", member.name)
-        members[key] = member
+        known.add(same)
+        members[member.name] = member
     _refuse_bomb(directory, wheel.filename)
     stem = _stem(members, name, version, wheel.filename)
     opened = OpenWheel(wheel, members, {}, stem, name, version)

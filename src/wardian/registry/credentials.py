@@ -53,14 +53,14 @@ class Keyring:
 
     def _in_file(self, path: Path, host: str, repository: str) -> Credential | None:
         try:
-            text = path.read_text(encoding="utf-8")
+            content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             self.tried.append(f"{path} ({error.strerror})")
             return None
         self.tried.append(str(path))
-        config = _parsed(text, path)
+        config = _parsed(content, path)
         helper = _lookup(config.get("credHelpers"), host, "") or config.get("credsStore")
         if isinstance(helper, str) and helper and (found := self._from_helper(helper, host)):
             return found
@@ -121,10 +121,10 @@ def auth_files(environ: Mapping[str, str]) -> Iterator[Path]:
         yield Path(config) / "containers" / "auth.json"
 
 
-def _parsed(text: str, path: Path) -> dict[str, Any]:
+def _parsed(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(text or "{}")
-    except ValueError as error:
+        config = json.loads(content or b"{}")
+    except (ValueError, RecursionError) as error:
         raise WardianError(
             f"{path} is not JSON: {error}", hint="mend it, or move it away and type: docker login"
         ) from error

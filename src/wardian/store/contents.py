@@ -55,9 +55,11 @@ class Contents:
 
     def remove(self, path: str) -> None:
         """Hide a path and all that lies under it."""
-        for child in sorted(self._children.pop(path, ())):
-            self.remove(_join(path, child))
-        self.entries.pop(path, None)
+        doomed = [path]
+        while doomed:
+            one = doomed.pop()
+            doomed += [_join(one, child) for child in self._children.pop(one, ())]
+            self.entries.pop(one, None)
         folder, _, name = path.rpartition("/")
         self._children.get(folder, set()).discard(name)
 
@@ -118,14 +120,17 @@ class Contents:
 
     def _link(self, path: str, layer: int) -> None:
         """Note a name in its folder; a folder that is missing is made, with all above it."""
-        folder, _, name = path.rpartition("/")
-        held = self.entries.get(folder)
-        if folder and (held is None or held.entry.kind != "dir"):
-            if held:
+        while True:
+            folder, _, name = path.rpartition("/")
+            held = self.entries.get(folder)
+            there = not folder or (held is not None and held.entry.kind == "dir")
+            if held and not there:
                 self.remove(folder)
-            self._link(folder, layer)
+            self._children.setdefault(folder, set()).add(name)
+            if there:
+                return
             self.entries[folder] = Placed(Entry(folder, "dir", 0o755), layer, -1)
-        self._children.setdefault(folder, set()).add(name)
+            path = folder
 
 
 def contents(store: Store, manifest: str) -> Contents:

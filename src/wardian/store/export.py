@@ -105,6 +105,7 @@ def verified(store: Store, blob: Descriptor) -> Iterator[Verified]:
 @contextmanager
 def replacing_file(target: Path, *, force: bool) -> Iterator[IO[bytes]]:
     """A file that appears at ``target`` when the block ends well. One that is there is replaced only by force."""
+    target = target.resolve()
     if target.is_dir():
         raise WardianError(f"{target} is a folder", hint="name a file")
     if target.exists() and target.stat().st_size and not force:
@@ -127,6 +128,7 @@ def replacing_folder(target: Path, *, marker: str | None = None, force: bool = F
 
     An empty one is replaced; a full one only by force, and if a file named ``marker`` shows that it is what we write.
     """
+    target = target.resolve()
     if target.exists() and not target.is_dir():
         raise WardianError(f"{target} is a file", hint="name a folder")
     full = target.is_dir() and any(target.iterdir())

@@ -17,6 +17,7 @@ from wardian.store.export import EPOCH, blobs, replacing_folder, verified
 from wardian.store.store import Store, Tagged
 
 _CHUNK = 1 << 20
+_LENT = stat.S_ISUID | stat.S_ISGID
 
 
 def export_folder(store: Store, image: Tagged, target: Path, *, as_root: bool) -> tuple[str, ...]:
@@ -98,11 +99,16 @@ class _Writer:
             out.writelines(content)
         self._attributes(place, entry)
 
+    def _mode(self, entry: Entry) -> int:
+        """Programs that were to run as root must not run as a plain user who exports them, for everybody."""
+        if self._as_root or entry.kind == "dir" or not entry.mode & _LENT:
+            return entry.mode
+        self.left_out["setuid or setgid bits"] += 1
+        return entry.mode & ~_LENT
+
     def _attributes(self, place: Path, entry: Entry) -> None:
         if self._as_root:
             os.chown(place, entry.uid, entry.gid, follow_symlinks=False)
-        if entry.kind != "symlink":
-            place.chmod(entry.mode)  # after chown, which takes setuid away
         for name, value in entry.xattrs:
             if self._as_root or name.startswith("user."):
                 try:
@@ -111,4 +117,6 @@ class _Writer:
                     self.left_out["extended attributes that this file system does not take"] += 1
             else:
                 self.left_out["extended attributes that only root may set"] += 1
+        if entry.kind != "symlink":
+            place.chmod(self._mode(entry))  # after chown, which takes setuid away; before it the file can be written
         os.utime(place, (entry.mtime, entry.mtime), follow_symlinks=False)

@@ -58,7 +58,21 @@ def test_short_interpreters_stay_plain() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["x = a", "x = :b", "x = a:b c", "x = a:b'", "x =", "x", "a/b = c:d", ".. = c:d", " = c:d"]
+    "line",
+    [
+        "x = a",
+        "x = :b",
+        "x = a:b c",
+        "x = a:b'",
+        "x =",
+        "x",
+        "a/b = c:d",
+        ".. = c:d",
+        " = c:d",
+        f"{'x' * 256} = c:d",
+        ".wh.a = c:d",
+        "a\x7f = c:d",
+    ],
 )
 def test_entry_points_that_cannot_be_are_refused(line: str) -> None:
     with pytest.raises(WheelRefused, match="entry point"):

@@ -140,6 +140,9 @@ def spoilt(at: int, field: bytes) -> bytes:
         (spoilt(0, b"../../etc/passwd"), "leads out of the image"),
         (spoilt(0, b"a/../../b"), "leads out of the image"),
         (spoilt(124, b"0000000009x\0"), "not an octal number"),
+        (spoilt(124, b"000000000_1\0"), "not an octal number"),
+        (spoilt(124, b"0o1\0"), "not an octal number"),
+        (spoilt(124, b"-1\0"), "not an octal number"),
         (spoilt(124, b"\xff" * 12), "impossible size"),
         (spoilt(124, b"\x80" + b"\xff" * 11), "impossible size"),
         (spoilt(108, b"\xff" * 8), "impossible uid"),
@@ -171,6 +174,10 @@ def pax(records: bytes, size: int | None = None) -> bytes:
         (b"10 uid=-1\n", "impossible uid"),
         (b"13 path=../x\n", "leads out"),
         (b"12 path=a\0b\n", "NUL"),
+        (b"5010 uid=" + b"1" * 5000 + b"\n", "impossible uid"),
+        (b"5011 size=" + b"0" * 5000 + b"\n", "impossible size"),
+        (b"6011 path=" + b"a/" * 3000 + b"\n", "longer than"),
+        (b"6015 linkpath=" + b"a/" * 3000 + b"\n", "longer than"),
     ],
 )
 def test_damaged_records_are_refused(records: bytes, said: str) -> None:

@@ -175,11 +175,19 @@ def refused(content: bytes, said: str, name: str = "thing", version: str = "1.0"
         ("thing-1.0.data/data/bin/python3.11", "a part of the environment"),
         ("thing-1.0.data/data/pyvenv.cfg", "a part of the environment"),
         ("thing-1.0.data/scripts/python", "a part of the environment"),
+        ("thing-1.0.data/scripts/python/tool", "a part of the environment"),
+        ("thing-1.0.data/data/pyvenv.cfg/x", "a part of the environment"),
+        ("thing-1.0.data/data/bin", "a part of the environment"),
+        ("thing-1.0.data/data/lib64", "a part of the environment"),
     ],
 )
 def test_names_that_lead_elsewhere_are_refused(member: str, said: str) -> None:
     error = refused(wheel(files={member: b"x"}), said)
     assert error.member is not None
+
+
+def test_names_are_kept_as_a_mac_writes_them() -> None:
+    assert f"{SITE}/thing/e\u0301.py" in placed(wheel(files={"thing/e\u0301.py": b"1"}))
 
 
 def test_a_name_with_a_nul_is_not_cut_there() -> None:

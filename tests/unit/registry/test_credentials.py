@@ -192,6 +192,10 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     write(path, {"auths": {HOST: {"auth": "?"}}})
     with pytest.raises(WardianError, match="is not base64"):
         keyring(tmp_path).find(HOST)
+    for content in (b'{"auths": {"\xe9": {}}}', b"[" * 100_000):
+        path.write_bytes(content)
+        with pytest.raises(WardianError, match="is not JSON"):
+            keyring(tmp_path).find(HOST)
 
 
 def test_nothing_anywhere(tmp_path: Path) -> None:

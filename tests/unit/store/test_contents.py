@@ -64,6 +64,13 @@ def test_a_file_replaces_a_folder_and_a_folder_a_file() -> None:
     assert whole.names("") == ["a", "x"]
 
 
+def test_folders_may_be_as_deep_as_a_path_is_long() -> None:
+    deep = "a/" * 2000 + "x"
+    assert len(laid([file(deep)]).entries) == 2001
+    assert laid([file(deep)], [file(".wh.a")]).entries == {}
+    assert sorted(laid([file(deep)], [file("a")]).entries) == ["a"]
+
+
 def test_a_folder_over_a_link_hides_it() -> None:
     whole = laid([Entry("lib", "symlink", link="usr/lib"), file("usr/lib/a")], [file("lib/b")])
     assert whole.entries["lib"].entry.kind == "dir"
