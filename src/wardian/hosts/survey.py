@@ -7,7 +7,6 @@ import platform
 import re
 import resource
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -56,9 +55,10 @@ def works(findings: list[Finding]) -> bool:
 
 def survey(host: Host, environ: Mapping[str, str], home: Path, machine: Machine) -> list[Finding]:
     """Everything that Wardian uses on this machine, in the order of a project's life. Changes nothing that stays."""
+    programs = list(_programs(host))
     return [
-        *_programs(host),
-        *_namespaces(host),
+        *programs,
+        *(_namespaces(host) if works(programs) else ()),  # tried with these very programs
         *_places(environ, home),
         *_network(machine),
         *_devices(),
@@ -67,9 +67,7 @@ def survey(host: Host, environ: Mapping[str, str], home: Path, machine: Machine)
 
 
 def _programs(host: Host) -> Iterator[Finding]:
-    known = sys.version_info >= (3, 11)
-    fix = "type: sudo apt-get install python3"
-    yield _found("python", platform.python_version(), known, "Wardian itself", fix, required=True)
+    yield Finding("python", "ok", platform.python_version(), "Wardian itself")
     yield _program(host, "uv", _uv(), "lock", "type: pip install --force-reinstall uv", required=True)
     yield _program(host, "bwrap", "bwrap", RUN, "type: sudo apt-get install bubblewrap", required=True)
     yield _util_linux(host)
@@ -147,12 +145,14 @@ def _subids(host: Host, inside: Namespace) -> Iterator[Finding]:
     if inside.kind == "root":
         return
     name = host.run(Command(("id", "-un"))).stdout.decode().strip()
-    line = f"type: {subids.command(name)}"
-    if shutil.which("newuidmap") is None:
+    helper = shutil.which("newuidmap")
+    if helper is None:
         yield Finding("newuidmap", "missing", "not on this machine", SYSTEM, "type: sudo apt-get install uidmap")
     if not subids.listed(name):
+        line = f"type: {subids.command(name)}"
         yield Finding("subordinate ids", "missing", f"{name} has none in /etc/subuid and /etc/subgid", SYSTEM, line)
-    elif inside.kind == "single":
+    elif helper and inside.kind == "single":
+        line = "type: sudo apt-get install --reinstall uidmap"  # it lost its capabilities, as copies of a system do
         yield Finding("subordinate ids", "missing", "newuidmap refuses the range", SYSTEM, line)
     else:
         yield Finding("subordinate ids", "ok", f"{name} has a range", SYSTEM)
@@ -160,20 +160,15 @@ def _subids(host: Host, inside: Namespace) -> Iterator[Finding]:
 
 def _places(environ: Mapping[str, str], home: Path) -> Iterator[Finding]:
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
-    fix = f"set WARDIAN_HOME to a folder on another disk (now {home})"
     writable = _writable(existing)
+    said = str(home) if writable else f"{existing} cannot be written to"
     yield _found(
-        "store",
-        str(home) if writable else f"{existing} cannot be written to",
-        writable,
-        "all images",
-        fix,
-        required=True,
+        "store", said, writable, "all images", "set WARDIAN_HOME to a folder that you may write to", required=True
     )
-    free = shutil.disk_usage(existing).free
-    yield _found(
-        "free space", f"{free / 1e9:.1f} GB at the store", free > _LOW, "images with torch: 2 GB and more", fix
-    )
+    if writable:
+        free, fix = shutil.disk_usage(existing).free, "type: wardian store prune, or set WARDIAN_HOME to another disk"
+        said = f"{free / 1e9:.1f} GB at the store"
+        yield _found("free space", said, free > _LOW, "images with torch: 2 GB and more", fix)
     if own := environ.get("HOME"):
         writable = _writable(Path(own))
         said = own if writable else f"{own} cannot be written to"

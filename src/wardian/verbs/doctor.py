@@ -20,7 +20,7 @@ DEBIAN = "http://deb.debian.org/debian/dists/stable/InRelease"
 def command(workspace: Workspace, network: bool) -> int:  # noqa: FBT001 - click hands flags over
     """Say what is on this machine, what is missing, what it is needed for, and the line that gets it.
 
-    The exit code is 0 when images can be built and run here.
+    The exit code is 0 when images can be run here.
     """
     from wardian.hosts.machine import read_machine
     from wardian.hosts.survey import survey, works
@@ -43,9 +43,10 @@ def told(findings: "list[Finding]", *, well: bool) -> list[str]:
         lines.append(f"{MARKS[finding.state]} {finding.name.ljust(width)}  {finding.said}")
         if finding.state == "missing":
             lines.append(f"  {' ' * width}  needed for {finding.needed_for}; {finding.fix}")
-    missing = sum(finding.state == "missing" for finding in findings)
-    verdict = "images can be built and run here" if well else "images cannot be built and run here yet"
-    return [*lines, f"{verdict}{f'; {missing} missing' if missing else ''}"]
+    if not well:
+        return [*lines, "images cannot be built and run here yet"]
+    missing = any(finding.state == "missing" for finding in findings)
+    return [*lines, f"images can be run here, and built{' unless they need what is missing' if missing else ''}"]
 
 
 def reached(workspace: Workspace, machine: "Machine") -> "list[Finding]":

@@ -95,6 +95,7 @@ def test_a_program_that_is_missing_is_named_with_its_package(
     assert findings[name].state == "missing"
     assert findings[name].fix == package
     assert (findings["works"].state == "missing") is needed
+    assert ("namespaces" in findings) is not needed  # what cannot be tried is not reported as a fault of its own
 
 
 def test_an_old_util_linux_is_only_short_of_ranges(tmp_path: Path) -> None:
@@ -142,6 +143,19 @@ def test_one_id_is_enough_to_run_and_the_line_for_more_is_given(tmp_path: Path, 
     assert findings["works"].state == "ok"
 
 
+def test_without_newuidmap_the_range_itself_is_not_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    findings = found(tmp_path, {"--map-auto": (1, "", "no newuidmap")})
+    assert findings["newuidmap"].fix == "type: sudo apt-get install uidmap"
+    assert findings["subordinate ids"].state == "ok"
+
+
+def test_a_newuidmap_without_its_capabilities_is_told_from_a_missing_range(tmp_path: Path) -> None:
+    findings = found(tmp_path, {"--map-auto": (1, "", "newuidmap: write to uid_map failed: Operation not permitted")})
+    assert findings["subordinate ids"].said == "newuidmap refuses the range"
+    assert findings["subordinate ids"].fix == "type: sudo apt-get install --reinstall uidmap"
+
+
 def test_root_needs_no_ranges(tmp_path: Path) -> None:
     findings = found(tmp_path, {"id -u": (0, "0\n/usr/bin/bwrap\n/usr/bin/unshare\n/usr/bin/setpriv\n", "")})
     assert findings["namespaces"].said == "as root"
@@ -167,6 +181,7 @@ def test_a_store_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.M
     findings = found(tmp_path)
     assert findings["store"].state == "missing"
     assert "WARDIAN_HOME" in findings["store"].fix
+    assert "free space" not in findings
     assert findings["HOME"].state == "missing"
     assert findings["works"].state == "missing"
 
