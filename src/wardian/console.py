@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -107,21 +107,3 @@ class Task:
             task = self._display.tasks[self._id] if self._id < len(self._display.tasks) else None
             total = task.total if task and task.total is not None else 1
             self._display.update(self._id, total=total, completed=total)
-
-
-def human_size(count: float) -> str:
-    """Bytes for people, in SI units: ``human_size(1_500_000)`` is ``'1.5 MB'``."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
-
-
-def flat(value: object, prefix: str = "") -> dict[str, object]:
-    """A nested mapping as ``{"a.b": value}``, for printing."""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    return {
-        key: leaf for name, inner in value.items() for key, leaf in flat(inner, f"{prefix}.{name}".lstrip(".")).items()
-    }

@@ -27,6 +27,7 @@ from wardian.plan.layers import (
     Wheels,
     title,
 )
+from wardian.spec.units import human_size
 from wardian.store.files import disk_error
 from wardian.store.store import LayerRecord, Store
 
@@ -170,7 +171,7 @@ class Graph:
             with display.task(f"{work.image.id}: {title(layer)}") as task, _named(work):
                 record = builder(layer)(layer, self._beneath(work), site, task.say)
                 site.store.remember(layer.key, record)
-                task.say(_described(record))
+                task.say(human_size(record.size))
         self.made[layer.key] = record
         return (record,)
 
@@ -234,10 +235,6 @@ def _weight(layer: Layer) -> tuple[int, int]:
     order: Sequence[type[Layer]] = (BaseLayers, Bootstrap, Apt, RunStep, ProjectCode, Wheels, Environment, Files)
     size = sum(wheel.size or 1 << 24 for wheel in layer.wheels) if isinstance(layer, Wheels) else 0
     return order.index(type(layer)), -size
-
-
-def _described(record: LayerRecord) -> str:
-    return f"{record.size / 1e6:.1f} MB"
 
 
 class _named:  # noqa: N801 - used as a context manager

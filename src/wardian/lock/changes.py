@@ -56,10 +56,14 @@ def summary(found: Sequence[Change], *, limit: int = 12) -> list[str]:
 def _counts(own: Sequence[Change]) -> str:
     words = []
     if base := next((change for change in own if change.kind == "base"), None):
-        words.append(f"{base.name} ({base.after})")
-    for kind, word in (("package", "packages"), ("distribution", "distributions"), ("built", "built from source")):
+        words.append(f"{base.name} ({base.after})" if (base.after or "").startswith("sha256:") else base.name)
+    for kind, one, many in (
+        ("package", "package", "packages"),
+        ("distribution", "distribution", "distributions"),
+        ("built", "built from source", "built from source"),
+    ):
         if count := sum(change.kind == kind for change in own):
-            words.append(f"{count} {word}")
+            words.append(f"{count} {one if count == 1 else many}")
     return ", ".join(words) or "nothing of its own"
 
 

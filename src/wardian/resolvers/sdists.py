@@ -25,6 +25,7 @@ from wardian.resolvers.sdist import Recipe, again, build_requires, make
 from wardian.resolvers.systems import System, Systems
 from wardian.spec.matrix import Variant
 from wardian.spec.models import Sdist
+from wardian.spec.units import human_size
 from wardian.store.store import LayerRecord
 
 
@@ -187,6 +188,7 @@ def stacked(layers: Sequence[Layer], site: Site, display: Display, image: str) -
                 with display.task(f"{image}: {title(layer)}") as task:
                     record = builder(layer)(layer, Beneath(tuple(records), env, image), site, task.say)
                     site.store.remember(layer.key, record)
+                    task.say(human_size(record.size))
         records.append(record)
     return tuple(records)
 

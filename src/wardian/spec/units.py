@@ -35,3 +35,16 @@ def size(value: object) -> int:
         return int(float(found[1]) * _BYTES[found[2]])
     message = f"{value!r} is not a size; write a number of bytes, '512m' or '16g'"
     raise ValueError(message)
+
+
+def human_size(count: float) -> str:
+    """Bytes for people, in SI units.
+
+    >>> human_size(1_500_000)
+    '1.5 MB'
+    """
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"

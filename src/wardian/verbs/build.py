@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wardian.console import human_size
 from wardian.errors import SpecError
+from wardian.spec.units import human_size
 from wardian.verbs import verb
 from wardian.workspace import Workspace
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wardian.console import human_size
+from wardian.spec.units import human_size
 from wardian.verbs import verb
 from wardian.workspace import Workspace
 

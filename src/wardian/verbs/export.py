@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from wardian.console import human_size
+from wardian.spec.units import human_size
 from wardian.verbs import verb
 from wardian.workspace import Workspace
 

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from wardian.console import human_size
 from wardian.errors import WardianError
+from wardian.spec.units import human_size
 from wardian.verbs import verb
 from wardian.workspace import Workspace
 

@@ -159,10 +159,10 @@ def _resolved(
 
 def _archive(workspace: Workspace, lock: "Lock", texts: Mapping[str, str], folder: Path) -> None:
     """Bring every locked file into the store, then into the archive."""
-    from wardian.console import human_size
     from wardian.resolvers.archive import archived
     from wardian.resolvers.session import opened
     from wardian.resolvers.upgrade import Upgrade
+    from wardian.spec.units import human_size
 
     with (
         workspace.console.progress() as display,

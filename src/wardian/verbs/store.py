@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wardian.console import human_size
 from wardian.errors import Unavailable
+from wardian.spec.units import human_size
 from wardian.verbs import verb
 from wardian.workspace import Workspace
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wardian.console import Console, human_size
+from wardian.console import Console
 from wardian.errors import WardianError
+from wardian.spec.units import human_size
 from wardian.verbs import verb
 from wardian.workspace import Workspace
 

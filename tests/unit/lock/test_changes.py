@@ -71,7 +71,7 @@ def test_a_new_image_is_counted() -> None:
     entry = LockedImage(inputs=HASH, base=base, debs=(deb("git", "1"),), pylock="p", pylock_sha256=HASH, built=(built,))
     found = changes(Lock(), lock(a=entry, b=image()), {}, {"p": pylock(torch="1")})
     assert summary(found) == [
-        "a: bootstrap:debian:bookworm (1 packages), 2 packages, 1 distributions, 1 built from source",
+        "a: bootstrap:debian:bookworm, 2 packages, 1 distribution, 1 built from source",
         "b: nothing of its own",
     ]
 
