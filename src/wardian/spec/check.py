@@ -38,12 +38,13 @@ def check(spec: Spec, doubtful: Iterable[str] = ()) -> list[Fault]:
 
 
 def _run_image(spec: Spec, doubtful: set[str], variants: tuple[Variant, ...]) -> Iterator[Fault]:
+    """A name of no image. One with a registry, tag or digest means any image: ``TRAINER_IMAGE`` of another project."""
     wanted = spec.run.image
-    if wanted is None:
+    if wanted is None or ({":", "/"} & set(wanted) and REFERENCE.fullmatch(wanted)):
         return
     name = wanted.partition("[")[0]
     known = {*spec.images, *doubtful}
-    if name in doubtful or (wanted in known) or any(wanted == variant.id for variant in variants):
+    if name in doubtful or wanted in known or any(wanted == variant.id for variant in variants):
         return
     there = [variant.id for variant in variants if variant.name == name] or sorted(known)
     near = get_close_matches(wanted, there, n=1)

@@ -25,10 +25,10 @@ class Table(BaseModel):
 
 
 class Project(Table):
-    """The project's name and where its images go."""
+    """The project's name and what its images are called."""
 
     name: Name = Field(description="the project's name")
-    registry: str | None = Field(None, description="where push puts <registry>/<image>:<tag>; default: the name")
+    registry: str | None = Field(None, description="images are called <registry>/<image>:<tag>; default: the name")
 
 
 class Copy(Table):
@@ -96,7 +96,7 @@ class Image(Table):
 class Run(Table):
     """Defaults of ``run``, ``shell`` and ``exec``. ``${NAME}`` is filled in from the environment and ``.env``."""
 
-    image: str | None = Field(None, description="the image to run in")
+    image: str | None = Field(None, description="the image to run in: one of this file, or a reference")
     gpus: str = Field("auto", description="auto, all, none, a count, or ids with commas")
     shm: Size = Field(64 * 1024**2, description='size of /dev/shm, bytes or "16g"')
     user: str = Field("host", pattern=r"^(host|root|[0-9]+:[0-9]+)$", description='host, root or "uid:gid"')

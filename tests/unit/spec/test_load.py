@@ -209,6 +209,18 @@ def test_variables_are_filled_where_a_run_is_described() -> None:
     assert "secret" not in str(loaded.data)
 
 
+@pytest.mark.parametrize(
+    "image", ["train", "docker.io/you/base:py311", "base:1", "you/base", f"localhost:5000/base@sha256:{'0' * 64}"]
+)
+def test_a_run_names_an_image_of_the_file_or_a_reference(image: str) -> None:
+    assert load([file('[run]\nimage = "${TRAINER:-train}"\n')], {"TRAINER": image}).spec.run.image == image
+
+
+@pytest.mark.parametrize("image", ["base", "Docker.io/You/Base:1", "a b/c", "train:", "sha256"])
+def test_a_run_names_nothing_else(image: str) -> None:
+    assert "there is no image" in only(file(f'[run]\nimage = "{image}"\n'))
+
+
 def test_an_image_takes_no_variables() -> None:
     assert "sealed into the image" in only(file('env = { A = "${HOME}" }\n'), HOME="/root")
     assert load([file('run = ["echo ${HOME}"]\n')], {"HOME": "/root"}).spec.images["train"].run == ("echo ${HOME}",)
