@@ -94,6 +94,45 @@ def test_every_kind_of_change_comes_back(project: Path, run: Path, tmp_path: Pat
     assert tree(again(project, run, code, tmp_path)) == wanted
 
 
+def test_what_is_staged_comes_back_too(project: Path, run: Path, tmp_path: Path) -> None:
+    (project / "folder").mkdir()
+    (project / "folder/inner").write_text("x")
+    (project / "file").write_text("y")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "second")
+    git(project, "mv", "train.py", "renamed.py")
+    git(project, "rm", "-q", "gone.py")
+    git(project, "rm", "-qr", "folder")
+    (project / "folder").write_text("a folder became a file")
+    git(project, "rm", "-q", "file")
+    (project / "file").mkdir()
+    (project / "file/inner").write_text("a file became a folder")
+    (project / "meant.py").write_text("of add -N")
+    git(project, "add", "-N", "meant.py")
+    code = look(project, run)
+    assert (code.patch, code.left_out) == (True, ())
+    assert tree(again(project, run, code, tmp_path)) == tree(project)
+
+
+def test_a_merge_that_is_not_done_is_recorded_as_it_lies_there(project: Path, run: Path, tmp_path: Path) -> None:
+    git(project, "checkout", "-qb", "other")
+    for branch in ("other", "main"):
+        git(project, "checkout", "-q", branch)
+        (project / "train.py").write_text(f"print({branch!r})\n")
+        git(project, "commit", "-qam", branch)
+    subprocess.run(["git", "merge", "-q", "other"], cwd=project, capture_output=True, check=False)
+    assert "<<<<<<<" in (project / "train.py").read_text()
+    code = look(project, run)
+    assert tree(again(project, run, code, tmp_path)) == tree(project)
+
+
+def test_a_run_goes_on_when_git_cannot_say_what_changed(project: Path, run: Path) -> None:
+    (project / ".git/index").write_bytes(b"damaged")
+    code = look(project, run)
+    assert (code.revision, code.patch) == (git(project, "rev-parse", "HEAD"), False)
+    assert "git exited with 128" in str(code.reason)
+
+
 def test_the_repository_is_not_touched(project: Path, run: Path) -> None:
     (project / "new.py").write_text("new")
     (project / "train.py").write_text("changed")

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from wardian.command import Command, Result
-from wardian.errors import Unavailable, WardianError
+from wardian.errors import CommandFailed, Unavailable, WardianError
 from wardian.hosts.base import Host
 from wardian.runs.record import PATCH, Code
 
@@ -47,7 +47,7 @@ class Git:
 
 
 def snapshot(host: Host, project: Path, folder: Path) -> Code:
-    """Describe the code in ``project`` and put the patch into a run's folder. Never raises for a lack of git."""
+    """Describe the code in ``project`` and put the patch into a run's folder. What git cannot do is the ``reason``."""
     asked = ("--show-toplevel", "--show-prefix", "--absolute-git-dir", "--git-path", "index", "--git-path", "objects")
     try:
         found = Git(host, project).run("rev-parse", *asked, "HEAD")
@@ -57,15 +57,18 @@ def snapshot(host: Host, project: Path, folder: Path) -> Code:
         return Code(reason=_reason(found))
     words = found.stdout.decode(errors="surrogateescape").splitlines()
     top, prefix, git_dir, index, objects, revision = words
-    keep, leave = _changes(Git(host, Path(top)))
-    left_out = tuple(sorted(leave))
-    if not keep:
-        return Code(revision, prefix, left_out=left_out)
-    with _aside(host, Path(top), git_dir, index=project / index, objects=project / objects) as aside:
-        patch = _patch(aside, keep)
+    try:
+        keep, leave = _changes(Git(host, Path(top)))
+        left_out = tuple(sorted(leave))
+        if not keep:
+            return Code(revision, prefix, left_out=left_out)
+        with _aside(host, Path(top), git_dir, index=project / index, objects=project / objects) as aside:
+            patch = _patch(aside, keep)
+    except CommandFailed as error:
+        return Code(revision, prefix, reason=error.message)
     if len(patch) > LARGEST_PATCH:
         reason = f"the changes are larger than {LARGEST_PATCH >> 20} MiB"
-        return Code(revision, prefix, left_out=(*left_out, *map(os.fsdecode, keep)), reason=reason)
+        return Code(revision, prefix, left_out=(*left_out, *(os.fsdecode(entry[3:]) for entry in keep)), reason=reason)
     (folder / PATCH).write_bytes(patch)
     return Code(revision, prefix, patch=True, left_out=left_out)
 
@@ -80,7 +83,7 @@ def _reason(found: Result) -> str:
 
 
 def _changes(git: Git) -> tuple[list[bytes], list[str]]:
-    """What differs from the commit: paths to keep, and paths that are secret, too large, or nothing git can hold."""
+    """What differs from the commit: entries of git status to keep, and paths that are secret, too large, or no files."""
     options = ("--porcelain", "-z", "--untracked-files=all", "--no-renames")
     keep: list[bytes] = []
     leave: list[str] = []
@@ -92,7 +95,7 @@ def _changes(git: Git) -> tuple[list[bytes], list[str]]:
         if _secret(name) or (new and not fits):
             leave.append(name)
         else:
-            keep.append(entry[3:])
+            keep.append(entry)
     return keep, leave
 
 
@@ -100,10 +103,10 @@ def _secret(name: str) -> bool:
     return any(fnmatchcase(name.rpartition("/")[2].lower(), pattern) for pattern in SECRETS)
 
 
-def _patch(git: Git, names: Sequence[bytes]) -> bytes:
-    """The difference between the commit and the work tree, for some paths."""
-    add = ("--literal-pathspecs", "add", "--all", "--force", "--pathspec-from-file=-", "--pathspec-file-nul")
-    git.run(*add, stdin=b"\0".join(names)).check()
+def _patch(git: Git, entries: Sequence[bytes]) -> bytes:
+    """The difference between the commit and the work tree, for some entries of git status."""
+    names = (entry[3:] + b"\0" for entry in entries if not entry.startswith(b"D "))  # staged as gone: the index has it
+    git.run("update-index", "--add", "--remove", "--replace", "-z", "--stdin", stdin=b"".join(names)).check()
     options = ("--cached", "--binary", "--full-index", "--no-ext-diff", "--no-textconv", "--no-renames")
     prefixes = ("--src-prefix=a/", "--dst-prefix=b/")  # whatever diff.noprefix says
     return git.run("diff", *options, *prefixes, "HEAD", "--", ":(top)", *EXCLUDED).check().stdout

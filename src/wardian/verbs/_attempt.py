@@ -111,6 +111,8 @@ def _begin(workspace: Workspace, launch: Launch, *, detached: bool) -> "Attempt"
     code = launch.code
     if code is None:
         code = snapshot(workspace.host, Path(launch.project), folder) if launch.project else Code(reason="no project")
+        if code.revision and code.reason:
+            workspace.console.note(f"the code is not recorded, so this run cannot be reproduced: {code.reason}")
     container, chosen = launch.container, launch.chosen
     record = Record(
         id=folder.name,
