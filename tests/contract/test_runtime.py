@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -502,6 +503,22 @@ def test_a_signal_reaches_the_program_once(world: World, name: str) -> None:
     assert child.returncode == 41
 
 
+def test_a_stop_of_us_sends_nothing_to_the_program(world: World) -> None:
+    script = 'trap "n=\\$((n+1)); echo ready" USR1; echo ready; while [ ! -e /w/end ]; do sleep 0.05; done; exit $((40+n))'
+    child = world.start("sh", "-c", script, binds=[[str(world.folder), "/w"]])
+    ready_line(child)
+    os.kill(child.pid, signal.SIGUSR1)
+    ready_line(child)
+    for _ in range(4):
+        os.kill(child.pid, signal.SIGSTOP)
+        time.sleep(0.6)
+        os.kill(child.pid, signal.SIGCONT)
+        time.sleep(0.1)
+    (world.folder / "end").touch()
+    assert child.communicate(timeout=30)[1] == b""
+    assert child.returncode == 41
+
+
 @pytest.mark.parametrize("name", ["INT", "TERM"])
 def test_a_program_that_does_not_care_is_ended(world: World, name: str) -> None:
     number = signal.Signals[f"SIG{name}"]
@@ -681,6 +698,26 @@ def test_a_shell_controls_its_jobs(world: World, terminal: Callable[[list[str]],
     window.until(b"alive")
     window.type(b"exit 9\n")
     assert window.code() == 9
+
+
+def test_ctrl_z_stops_it_and_fg_goes_on(world: World, terminal: Callable[[list[str]], Terminal]) -> None:
+    """For longer than any timeout of ours, so that none is noticed."""
+    script = 'trap "echo int; exit 3" INT; for i in 1 2 3 4; do echo "at-$i"; sleep 0.3; done; read line; exit 8'
+    window = terminal(["bash", "--norc", "--noediting", "-i"])
+    window.type(shlex.join(world.words("sh", "-c", script)).encode() + b"; echo code-$?\n")
+    window.until(b"at-1")
+    window.type(b"\x1a")
+    window.until(b"Stopped")
+    seen = len(window.seen)
+    time.sleep(1.5)
+    window.type(b"fg; echo code-$?\n")
+    window.until(b"at-4")
+    assert b"at-4" not in window.seen[:seen]
+    window.type(b"\x03")
+    window.until(b"int\r")
+    window.until(b"code-3")
+    window.type(b"exit 0\n")
+    assert window.code() == 0
 
 
 # ── entering ───────────────────────────────────────────────────────────────────────────────────────────────────────

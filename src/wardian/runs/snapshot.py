@@ -83,7 +83,7 @@ def _reason(found: Result) -> str:
 
 
 def _changes(git: Git) -> tuple[list[bytes], list[str]]:
-    """What differs from the commit: entries of git status to keep, and paths that are secret, too large, or no files."""
+    """What differs from the commit: git status entries to keep, and paths that are secret, too large, or no files."""
     options = ("--porcelain", "-z", "--untracked-files=all", "--no-renames")
     keep: list[bytes] = []
     leave: list[str] = []

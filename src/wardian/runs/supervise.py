@@ -2,8 +2,9 @@
 
 bwrap's outer process dies of SIGINT and SIGTERM. So this process is a *subreaper* (prctl(2)): when bwrap is gone, the
 sandbox's first process becomes our child and still yields the program's exit code. Signals are taken with
-``sigtimedwait``, which tells who sent them: what a terminal sent to its whole foreground group has reached the program
-already and is not sent again.
+``sigwaitinfo``, which tells who sent them: what a terminal sent to its whole foreground group has reached the program
+already and is not sent again. (``sigtimedwait`` returns rubbish in a process that was stopped for longer than its
+timeout: a timer wakes us instead.)
 """
 
 import ctypes
@@ -27,6 +28,7 @@ SI_KERNEL = 0x80
 FORWARDED = frozenset(
     {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 )
+WAITED = FORWARDED | {signal.SIGCHLD, signal.SIGALRM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,8 @@ def attend(
     number of the sandbox's first process once the program is there (never, when it ends before anyone looks). Without,
     signals go to the command itself. The command's environment is added to ``environ``.
     """
-    waited = FORWARDED | {signal.SIGCHLD}
     _subreaper(on=True)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
     try:
         child = _start(replace(command, env={**environ, **command.env}), status, streams, before)
         with streams.copying():
@@ -103,7 +104,8 @@ def attend(
             child.returncode = outcome.code  # it is reaped: Popen must not wait for the number again
         return outcome
     finally:
-        while signal.sigtimedwait(waited, 0):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        while signal.sigtimedwait(WAITED, 0):
             pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _subreaper(on=False)
@@ -111,7 +113,7 @@ def attend(
 
 def fork_and_wait(become: Callable[[], NoReturn]) -> int:
     """Fork, let the child become another program, hand signals on to it; its exit code (128 + n after signal n)."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
     child = os.fork()
     if child == 0:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -176,8 +178,9 @@ class _Watch:
     def _until_exit(self, pid: int, check: Callable[[], None] = lambda: None) -> int:
         """Wait for a child, handing on signals; its wait status."""
         while True:
-            told = signal.sigtimedwait(FORWARDED | {signal.SIGCHLD}, 0.01 if self._pending or self._started else 0.5)
-            if told and told.si_signo != signal.SIGCHLD and (self._own_group or told.si_code != SI_KERNEL):
+            signal.setitimer(signal.ITIMER_REAL, 0.01 if self._pending or self._started else 0.5)
+            told = signal.sigwaitinfo(WAITED)
+            if told.si_signo in FORWARDED and (self._own_group or told.si_code != SI_KERNEL):
                 self._pending.append(told.si_signo)
             self._announce()
             self._deliver()
