@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardian.console import Console
-from wardian.errors import SpecError, WardianError
+from wardian.errors import SpecError, Unavailable, WardianError
 from wardian.hosts.base import Host
 from wardian.hosts.local import LocalHost
 
@@ -45,7 +45,12 @@ class Workspace:
             return Path(named).absolute()
         from platformdirs import user_data_path
 
-        return user_data_path("wardian")
+        try:
+            return user_data_path("wardian")
+        except RuntimeError as error:
+            raise Unavailable(
+                "this user has no home folder for the store", hint="set WARDIAN_HOME to a folder"
+            ) from error
 
     @cached_property
     def state(self) -> Path:
@@ -96,42 +101,62 @@ class Workspace:
 
         return Store(self.home)
 
+    @cached_property
+    def has_project(self) -> bool:
+        """Whether there is a file; without one, images of the store can still be run."""
+        return any(source.kind == "file" for source in self._sources())
+
     @property
     def repository(self) -> str | None:
         """What the references of this project's images start with; None outside a project."""
         from wardian.plan.images import repository_of
 
-        if not any(source.kind == "file" for source in self._sources()):
+        if not self.has_project:
             return None
         return repository_of(self.spec.project.name, self.spec.project.registry)
 
     def image(self, name: str) -> "Tagged":
-        """The image in the store that is meant by a reference, a digest, or the name of an image of this project."""
+        """The image in the store that is meant by an image or variant of this project, a reference or a digest."""
         from wardian.store.find import find
 
-        if "[" in name and (built := self._built(name)):
-            return built
         try:
-            repository = self.repository
+            variants, repository = self._variants(name), self.repository
         except SpecError as error:
             try:
                 return find(self.store, name)  # a broken file is no reason not to look at what it does not name
             except WardianError:
                 raise error from None
+        if len(variants) > 1:
+            listed = ", ".join(variant.id for variant in variants)
+            raise SpecError(f"{name} has {len(variants)} variants", hint=f"type one of: {listed}")
+        if variants:
+            return self.built(variants[0])
         return find(self.store, name, repository, self.spec.images if repository else ())
 
-    def _built(self, variant: str) -> "Tagged | None":
-        """The image that was built from the lock's entry for a variant."""
+    def built(self, variant: "Variant") -> "Tagged":
+        """A variant's image in the store: the one of the lock as it is, else, with a note, an older one."""
         from wardian.plan.labels import OURS, lock_digest
+        from wardian.store.find import find
+
+        prefix = f"{self.repository}/{variant.name}:"
+        found = [entry for entry in self.store.references() if entry.reference.startswith(prefix)]
+        locked = self.lock.images.get(variant.id)
+        for entry in found if locked else ():
+            labels = self.store.config(entry.descriptor.digest).get("config", {}).get("Labels") or {}
+            if locked and labels.get(f"{OURS}lock") == lock_digest(locked):
+                return entry
+        if not found or variant.axes:
+            raise WardianError(f"image {variant.id} is not built", hint=f"type: wardian build {variant.id}")
+        older = find(self.store, variant.name, self.repository)
+        self.console.note(f"image {variant.id} was built from another lock; type: wardian build {variant.id}")
+        return older
+
+    def _variants(self, name: str) -> "tuple[Variant, ...]":
+        """What an image's name, or a variant's, selects of this project."""
         from wardian.spec.matrix import select
 
-        (chosen,) = select(self.images, [variant])
-        locked = self.lock.images.get(chosen.id)
-        for tagged in self.store.references() if locked else ():
-            labels = self.store.config(tagged.descriptor.digest).get("config", {}).get("Labels") or {}
-            if locked and labels.get(f"{OURS}lock") == lock_digest(locked):
-                return tagged
-        return None
+        named = self.has_project and any(variant.name == name.partition("[")[0] for variant in self.images)
+        return select(self.images, [name]) if named else ()
 
     def _sources(self) -> "list[Source]":
         """Where values come from, the weakest first."""
@@ -164,7 +189,10 @@ class Workspace:
         else:
             from platformdirs import user_config_path
 
-            path = user_config_path("wardian") / "config.toml"
+            try:
+                path = user_config_path("wardian") / "config.toml"
+            except RuntimeError:  # no home folder, no configuration in it
+                return None
         content = _text(path)
         if content is None and named:
             raise SpecError(f"WARDIAN_CONFIG names {named}, which is not a file")

@@ -417,6 +417,21 @@ def test_a_read_only_bind_and_files(world: World) -> None:
     assert done.stdout == b"textno\nno\n"
 
 
+@everyone
+def test_a_bind_over_what_the_kernel_gives(world: World) -> None:
+    (world.folder / "file").write_text("text\n")
+    binds = [
+        [str(world.folder), "/dev/shm"],
+        [str(world.folder), "/dev/inputs/own", True],
+        [str(world.folder / "file"), "/proc/cmdline"],
+        ["/dev/null", "/dev/nothing"],
+    ]
+    script = (
+        "cat /dev/shm/file /dev/inputs/own/file /proc/cmdline; touch /dev/inputs/own/x || echo no; echo >/dev/nothing"
+    )
+    assert world.out("sh", "-c", script, binds=binds) == "text\ntext\ntext\nno\n"
+
+
 def test_a_bind_inside_a_bind_whatever_their_order(world: World, tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
@@ -504,7 +519,9 @@ def test_a_signal_reaches_the_program_once(world: World, name: str) -> None:
 
 
 def test_a_stop_of_us_sends_nothing_to_the_program(world: World) -> None:
-    script = 'trap "n=\\$((n+1)); echo ready" USR1; echo ready; while [ ! -e /w/end ]; do sleep 0.05; done; exit $((40+n))'
+    script = (
+        'trap "n=\\$((n+1)); echo ready" USR1; echo ready; while [ ! -e /w/end ]; do sleep 0.05; done; exit $((40+n))'
+    )
     child = world.start("sh", "-c", script, binds=[[str(world.folder), "/w"]])
     ready_line(child)
     os.kill(child.pid, signal.SIGUSR1)

@@ -49,6 +49,7 @@ def look(project: Path, run: Path) -> Code:
 
 
 def again(project: Path, run: Path, code: Code, tmp_path: Path) -> Path:
+    (tmp_path / "again").mkdir()
     return restore(LocalHost(), project, code, run / PATCH, tmp_path / "again")
 
 

@@ -121,6 +121,24 @@ def test_stop_then_kills_everything_in_it(wardian: Wardian, project: Path) -> No
     assert subprocess.run(["pgrep", "-f", f"sleep {mark}"], capture_output=True, check=False).stdout == b""
 
 
+def test_stop_of_a_run_whose_sandbox_is_being_made(project: Path, wardian: Wardian, busybox_store: Path) -> None:
+    tools = project / "bin"
+    tools.mkdir()
+    (tools / "bwrap").write_text("#!/bin/sh\n")
+    (tools / "unshare").write_text("#!/bin/sh\ntouch waiting\nexec sleep 100\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    words = [sys.executable, "-m", "wardian", "run", "--", "true"]
+    environ = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    child = subprocess.Popen(words, cwd=project, env=environ, stderr=subprocess.PIPE)
+    until((project / "waiting").exists)
+    assert "is only starting" in wardian("exec", "@last", "true", cwd=project, code=125).err
+    wardian("stop", "@last", cwd=project)
+    assert (child.wait(), child.communicate()[1]) == (143, b"")
+    assert (records(project)[-1].state, records(project)[-1].exit_code) == ("failed", 143)
+    assert list((busybox_store / "tmp").iterdir()) == []
+
+
 def test_stop_several_and_one_that_has_ended(wardian: Wardian, project: Path) -> None:
     runs = [detach(wardian, project, "exec sleep 100") for _ in range(2)]
     done = wardian("stop", *runs, cwd=project)
@@ -172,6 +190,16 @@ def test_exec_has_exact_words_streams_and_codes(project: Path, running: str) -> 
     done = enter("true", options=("--workdir", "/no/where"))
     assert done.returncode == 125
     assert b"/no/where" in done.stderr
+
+
+def test_exec_sets_variables_over_those_of_the_run(wardian: Wardian, project: Path, running: str) -> None:
+    words = ("exec", "-v", "--env", "A=2=\n3", "-e", "NEW_TOKEN=hunter2", "-e", "EMPTY=", "r", "--", "sh", "-c")
+    done = wardian(*words, 'echo "$A$EMPTY"; test ${#NEW_TOKEN} -eq 7 && echo $FROM_IMAGE; env', cwd=project)
+    assert done.out.startswith("2=\n3\nyes\n")
+    assert "WARDIAN_SANDBOX" not in done.out
+    assert "hunter2" not in done.err
+    assert "NEW_TOKEN=***" in done.err
+    assert "--env: 'A' is not NAME=VALUE" in wardian("exec", "-e", "A", "r", "true", cwd=project, code=2).err
 
 
 def test_exec_forwards_signals(project: Path, running: str) -> None:
@@ -260,6 +288,18 @@ def test_runs_lists_and_shows(wardian: Wardian, project: Path) -> None:
         assert words in shown
     assert wardian("runs", "show", "--json", data[0]["id"], cwd=project).json()["id"] == data[0]["id"]
     assert "which run?" in wardian("runs", "show", cwd=project, code=2).err
+
+
+def test_following_a_run_whose_record_is_removed(wardian: Wardian, project: Path) -> None:
+    run = detach(wardian, project, "exec sleep 100")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "wardian", "logs", "-f", run], cwd=project, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(1)
+    aside = (project / ".wardian").rename(project / ".aside")
+    assert f"the record of run {run} is gone" in child.communicate(timeout=20)[1]
+    assert child.returncode == 1
+    aside.rename(project / ".wardian")
 
 
 def test_no_runs_at_all(wardian: Wardian, project: Path) -> None:

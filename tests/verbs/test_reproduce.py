@@ -53,6 +53,24 @@ def test_a_reproduced_run_can_be_reproduced(wardian: Wardian, project: Path) -> 
     assert wardian("reproduce", "@last", cwd=project, code=3).out == "version 1\n"
 
 
+def test_a_reproduced_run_keeps_the_patch_it_was_made_with(wardian: Wardian, project: Path) -> None:
+    (project / "train.sh").write_text("echo patched\n")
+    wardian("run", "--", "sh", "train.sh", cwd=project)
+    (project / "train.sh").write_text("echo now\n")
+    for _ in range(2):
+        assert wardian("reproduce", "@last", cwd=project).out == "patched\n"
+    assert [record.variant for record in records(project)] == ["train"] * 3
+
+
+def test_a_patch_that_is_gone_is_said_and_nothing_is_left(wardian: Wardian, project: Path) -> None:
+    (project / "train.sh").write_text("echo patched\n")
+    wardian("run", "--", "sh", "train.sh", cwd=project)
+    (patch,) = project.glob(".wardian/runs/*/code.patch")
+    patch.unlink()
+    assert "the run's patch does not apply" in wardian("reproduce", "@last", cwd=project, code=125).err
+    assert list((project / ".wardian/runs").iterdir()) == [patch.parent]
+
+
 def test_the_code_as_it_is_now_when_asked(wardian: Wardian, project: Path) -> None:
     wardian("run", "--", "sh", "train.sh", cwd=project, code=3)
     (project / "train.sh").write_text("echo now\n")

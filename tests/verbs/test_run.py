@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import socket
 import subprocess
 import sys
@@ -85,6 +86,8 @@ def test_an_error_about_the_program_is_text_though_the_program_has_json(wardian:
         (["--env-pass", "A=secret"], 2, "is no name"),
         (["--mount", "/a"], 2, "SOURCE:TARGET"),
         (["--mount", "/no/such:/x"], 2, "/no/such does not exist"),
+        (["--mount", ":/x"], 2, "SOURCE:TARGET"),
+        (["--mount", ".:/"], 2, "would hide the whole image"),
         (["--shm", "lots"], 2, "is not a size"),
         (["--workdir", "sub"], 2, "is not absolute"),
         (["--gpus", "3"], 125, "GPUs were asked for"),
@@ -136,6 +139,20 @@ def test_without_a_project_an_image_of_the_store_runs(wardian: Wardian, project:
     assert "workspace" in done.out, "the image's workdir is made"
     done = wardian("run", "--", "true", cwd=empty, code=2)
     assert "there is no wardian.toml here" in done.err
+
+
+def test_a_user_without_a_home_or_a_passwd_entry(
+    wardian: Wardian, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    home = "/root" if os.getuid() == 0 else f"/home/u{os.getuid()}"
+    assert wardian("run", "--", "sh", "-c", "echo $HOME", cwd=project).out == f"{home}\n"
+    monkeypatch.delenv("WARDIAN_HOME")
+    assert "set WARDIAN_HOME to a folder" in wardian("run", "--", "true", cwd=project, code=125).err
 
 
 def test_a_missing_bubblewrap_is_named(
@@ -201,6 +218,13 @@ def test_mounts_user_workdir_and_shm(wardian: Wardian, project: Path, tmp_path: 
         cwd=project,
     )
     assert done.out.split("\n") == ["/tmp", "0", "data", "no", "2048", ""]
+
+
+def test_a_mount_of_another_kind_than_what_it_covers_is_named(wardian: Wardian, project: Path) -> None:
+    (project / "file").touch()
+    for mount in ("file:/bin", ".:/etc/passwd"):
+        done = wardian("run", "--mount", mount, "--", "true", cwd=project, code=125)
+        assert re.fullmatch(r"wardian: cannot bind .* to /(bin|etc/passwd): only one of them is a folder\n", done.err)
 
 
 def test_no_project_means_no_bind_and_read_only_means_it(wardian: Wardian, project: Path) -> None:
@@ -366,8 +390,11 @@ def test_a_killed_wardian_leaves_a_run_that_is_lost(
     init = records(project)[0].init
     assert init is not None
     assert init.alive(), "nobody was there to end it"
+    assert "lost" in wardian("ps", cwd=project).out, "what runs is shown"
+    assert wardian("exec", "@last", "echo", "still here", cwd=project).out == "still here\n"
     wardian("stop", "--time", "1", "@last", cwd=project)
     assert not init.alive()
+    assert len(wardian("ps", cwd=project).out.splitlines()) == 1
 
 
 # ── the shell ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -238,7 +238,7 @@ def command(sandbox: Sandbox, inside: Namespace) -> Command:
     if not sandbox.lowers:
         raise EngineFailed("an image without layers cannot run")
     drops = inside.kind == "root" and (sandbox.uid, sandbox.gid) != (0, 0)
-    values = {f"WARDIAN_SANDBOX_{at}": f"{name}={value}" for at, (name, value) in enumerate(sandbox.env.items())}
+    values = carried(sandbox.env)
     argv = (
         *(inside.prefix if sandbox.die_with_parent else PREFIXES[inside.kind]),
         *("sh", "-c", SCRIPT, "sh", sandbox.run_dir, ":".join(str(at) for at in range(len(sandbox.lowers)))),
@@ -254,6 +254,11 @@ def command(sandbox: Sandbox, inside: Namespace) -> Command:
         *sandbox.argv,
     )
     return Command(argv, env=values, changes=True)
+
+
+def carried(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment in variables of a command: it is in no argv, and does not change the command itself."""
+    return {f"WARDIAN_SANDBOX_{at}": f"{name}={value}" for at, (name, value) in enumerate(env.items())}
 
 
 def _steps(sandbox: Sandbox, *, drops: bool) -> Iterator[str]:
@@ -300,8 +305,10 @@ def _bwrap(sandbox: Sandbox, *, drops: bool) -> Iterator[str]:
     for bind in ordered(sandbox.binds):
         target = tree.resolve(bind.target)
         tree = tree.over(target, bind.source)
-        if bind.read_only:
-            yield from ("--ro-bind", root + target, target)
+        if bind.read_only or target.startswith(
+            ("/dev/", "/proc/", "/sys/")
+        ):  # these are hidden by what was mounted above
+            yield from ("--ro-bind" if bind.read_only else "--dev-bind", root + target, target)
     for node in sandbox.devices:
         yield from ("--dev-bind", node.source, node.target)
     if sandbox.read_only:

@@ -9,7 +9,7 @@ import ctypes
 import fcntl
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     init, workdir, *words = argv
     try:
         target = _program(int(init))
-        env, ids = _environment(target), _ids(target)
+        env, ids = _environment(target) | _given(), _ids(target)
         # A plain user is itself inside, under whatever number; only the real root has to become someone.
         become = ids if ids != (os.getuid(), os.getgid()) else None
         _join(int(init))
@@ -57,8 +57,16 @@ def _say(text: str) -> None:
 
 def _environment(pid: int) -> dict[bytes, bytes]:
     """The environment that a process was started with."""
-    entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return {name: value for name, equals, value in (entry.partition(b"=") for entry in entries) if equals}
+    return _variables(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+
+
+def _given() -> dict[bytes, bytes]:
+    """What the call adds; see ``hosts.sandbox.carried``."""
+    return _variables(line for name, line in os.environb.items() if name.startswith(b"WARDIAN_SANDBOX_"))
+
+
+def _variables(lines: Iterable[bytes]) -> dict[bytes, bytes]:
+    return {name: value for name, equals, value in (line.partition(b"=") for line in lines) if equals}
 
 
 def _ids(pid: int) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,16 +72,6 @@ def end_all(init: int) -> None:
         os.kill(init, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def gone(process: Process, seconds: float) -> bool:
-    """Wait until a process that is not our child has ended; False when the time is over first."""
-    deadline = time.monotonic() + seconds
-    while process.alive():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def _stat(pid: int) -> list[str] | None:

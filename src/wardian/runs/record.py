@@ -73,6 +73,11 @@ class Record:
         """The record as JSON data."""
         return asdict(self)
 
+    @property
+    def sandbox(self) -> Process | None:
+        """The sandbox's first process while it runs, also when nobody watches it any more."""
+        return self.init if self.init and self.init.alive() else None
+
     def now(self) -> "Record":
         """The record with the state it has now: a run that nobody watches any more is lost."""
         if self.state != "running" or self.host != socket.gethostname():

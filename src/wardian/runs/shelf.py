@@ -17,6 +17,13 @@ class Run:
     record: Record
     folder: Path
 
+    def now(self) -> Record:
+        """The record as it has become. Raises ``WardianError`` when somebody removed it."""
+        try:
+            return read(self.folder).now()
+        except (OSError, ValueError) as error:
+            raise WardianError(f"the record of run {self.record.id} is gone", hint="type: wardian runs") from error
+
 
 @dataclass(frozen=True, slots=True)
 class Shelf:

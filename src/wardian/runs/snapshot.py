@@ -139,7 +139,7 @@ def _quoted(path: str) -> str:
 
 
 def restore(host: Host, repository: Path, code: Code, patch: Path, target: Path) -> Path:
-    """Put the code of a record into the new folder ``target``; the project's folder inside it.
+    """Put the code of a record into the empty folder ``target``; the project's folder inside it.
 
     Raises ``WardianError`` when the commit is not in the repository or the patch does not apply.
     """
@@ -149,7 +149,6 @@ def restore(host: Host, repository: Path, code: Code, patch: Path, target: Path)
             f"commit {code.revision} is not in {repository}",
             hint="fetch it from where it was pushed, or run with --current-code",
         )
-    target.mkdir()
     directory = git.text("rev-parse", "--absolute-git-dir")
     with tempfile.TemporaryDirectory(prefix="wardian-git-") as scratch:
         env = (("GIT_DIR", directory), ("GIT_WORK_TREE", str(target)), ("GIT_INDEX_FILE", f"{scratch}/index"))

@@ -1,20 +1,22 @@
 """Start a program in the foreground and wait for it as a shell would: signals go to it, its exit code comes back.
 
 bwrap's outer process dies of SIGINT and SIGTERM. So this process is a *subreaper* (prctl(2)): when bwrap is gone, the
-sandbox's first process becomes our child and still yields the program's exit code. Signals are taken with
-``sigwaitinfo``, which tells who sent them: what a terminal sent to its whole foreground group has reached the program
-already and is not sent again. (``sigtimedwait`` returns rubbish in a process that was stopped for longer than its
-timeout: a timer wakes us instead.)
+sandbox's first process becomes our child and still yields the program's exit code. Signals are read from a
+signalfd(2), which tells who sent them: what a terminal sent to its whole foreground group has reached the program
+already and is not sent again. (Python's ``sigtimedwait`` tells of signals that nobody sent, in a process that was
+stopped for longer than its timeout.)
 """
 
 import ctypes
 import json
 import os
+import select
 import signal
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
@@ -28,7 +30,7 @@ SI_KERNEL = 0x80
 FORWARDED = frozenset(
     {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 )
-WAITED = FORWARDED | {signal.SIGCHLD, signal.SIGALRM}
+WAITED = FORWARDED | {signal.SIGCHLD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,29 +98,40 @@ def attend(
     signals go to the command itself. The command's environment is added to ``environ``.
     """
     _subreaper(on=True)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
     try:
-        child = _start(replace(command, env={**environ, **command.env}), status, streams, before)
-        with streams.copying():
-            outcome = _Watch(child.pid, status, own_group=streams.own_group, started=started).wait()
-            child.returncode = outcome.code  # it is reaped: Popen must not wait for the number again
-        return outcome
+        with _signals() as (taken, before):
+            child = _start(replace(command, env={**environ, **command.env}), status, streams, before)
+            with streams.copying():
+                outcome = _Watch(child.pid, status, taken, own_group=streams.own_group, started=started).wait()
+                child.returncode = outcome.code  # it is reaped: Popen must not wait for the number again
+            return outcome
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        while signal.sigtimedwait(WAITED, 0):
-            pass
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _subreaper(on=False)
 
 
 def fork_and_wait(become: Callable[[], NoReturn]) -> int:
     """Fork, let the child become another program, hand signals on to it; its exit code (128 + n after signal n)."""
+    with _signals() as (taken, before):
+        child = os.fork()
+        if child == 0:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            become()
+        return _Watch(child, None, taken, own_group=False).wait().code
+
+
+@contextmanager
+def _signals() -> Iterator[tuple[int, set[int]]]:
+    """A descriptor that the signals we wait for are read from while the block lasts, and the mask that was before."""
+    mask = struct.pack("16Q", sum(1 << (number - 1) for number in WAITED), *[0] * 15)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
-    child = os.fork()
-    if child == 0:
+    taken = ctypes.CDLL(None).signalfd(-1, mask, os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield taken, before
+    finally:
+        while signal.sigtimedwait(WAITED, 0):
+            pass
+        os.close(taken)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        become()
-    return _Watch(child, None, own_group=False).wait().code
 
 
 def _subreaper(*, on: bool) -> None:
@@ -154,10 +167,17 @@ class _Watch:
     """The wait for one child and, through it, for the program."""
 
     def __init__(
-        self, pid: int, status: Status | None, *, own_group: bool, started: Callable[[int], None] | None = None
+        self,
+        pid: int,
+        status: Status | None,
+        taken: int,
+        *,
+        own_group: bool,
+        started: Callable[[int], None] | None = None,
     ) -> None:
         self._pid = pid
         self._status = status
+        self._taken = taken
         self._own_group = own_group
         self._started = started if status else None
         self._pending: list[int] = []
@@ -178,10 +198,11 @@ class _Watch:
     def _until_exit(self, pid: int, check: Callable[[], None] = lambda: None) -> int:
         """Wait for a child, handing on signals; its wait status."""
         while True:
-            signal.setitimer(signal.ITIMER_REAL, 0.01 if self._pending or self._started else 0.5)
-            told = signal.sigwaitinfo(WAITED)
-            if told.si_signo in FORWARDED and (self._own_group or told.si_code != SI_KERNEL):
-                self._pending.append(told.si_signo)
+            select.select([self._taken], [], [], 0.01 if self._pending or self._started else 0.5)
+            with suppress(BlockingIOError):
+                number, _, code = struct.unpack_from("Iii", os.read(self._taken, 128))
+                if number in FORWARDED and (self._own_group or code != SI_KERNEL):
+                    self._pending.append(number)
             self._announce()
             self._deliver()
             check()

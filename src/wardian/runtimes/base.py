@@ -1,6 +1,6 @@
 """What a runtime can do: turn a container into one command, and enter a container that runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,8 +50,8 @@ class Runtime(Protocol):
         """
         ...
 
-    def enter(self, record: Record, argv: tuple[str, ...], workdir: str | None) -> Command:
-        """A command that runs a program inside a container that runs, with the same user, environment and files."""
+    def enter(self, record: Record, argv: tuple[str, ...], workdir: str | None, env: Mapping[str, str]) -> Command:
+        """A command that runs a program in a container that runs: same user and files, ``env`` over its environment."""
         ...
 
     def shell(self, image: str, place: Place) -> str:
@@ -61,10 +61,10 @@ class Runtime(Protocol):
 
 @contextmanager
 def engine() -> Iterator[None]:
-    """Whatever goes wrong in here is the engine's failure, not the program's: exit code 125."""
+    """Whatever goes wrong in here is the engine's failure, not the program's: exit code 125. Decorates a verb, too."""
     try:
         yield
-    except (EngineFailed, SpecError):
+    except (EngineFailed, SpecError, BrokenPipeError):
         raise
     except WardianError as error:
         raise EngineFailed(error.message, hint=error.hint) from error

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -53,12 +53,13 @@ def ready(
         place.host.run(inside.command("rm", "-rf", "--", str(scratch)))
 
 
-def enter(record: Record, argv: tuple[str, ...], workdir: str | None) -> Command:
+def enter(record: Record, argv: tuple[str, ...], workdir: str | None, env: Mapping[str, str]) -> Command:
     """Join the namespaces of the sandbox's first process; see ``runs.enter``."""
-    if record.init is None or not record.init.alive():
-        raise EngineFailed(f"run {record.id} is not running")
-    program = (sys.executable, "-P", "-m", "wardian.runs.enter", str(record.init.pid), workdir or record.workdir)
-    return Command((*program, *argv), changes=True)
+    if record.sandbox is None:
+        state = "only starting" if record.state == "running" else record.state
+        raise EngineFailed(f"run {record.id} is not running: it is {state}")
+    program = (sys.executable, "-P", "-m", "wardian.runs.enter", str(record.sandbox.pid), workdir or record.workdir)
+    return Command((*program, *argv), env=sandbox.carried(env), changes=True)
 
 
 def shell(image: str, place: Place) -> str:
@@ -163,6 +164,9 @@ def missing(made: sandbox.Sandbox) -> Missing | None:
     """What execvp(3) would fail with, found before anything starts, so that the exit code is a shell's."""
     tree = Tree(made.lowers)
     for bind in sandbox.ordered(made.binds):
+        there, source = tree.find(bind.target), Path(bind.source)
+        if there is not None and source.exists() and there.is_dir() != source.is_dir():
+            raise EngineFailed(f"cannot bind {source} to {bind.target}: only one of them is a folder")
         tree = tree.over(tree.resolve(bind.target), bind.source)
     program = made.argv[0]
     if not program:

@@ -1,10 +1,12 @@
 """One run with its record: what `run`, `shell` and `reproduce` share."""
 
 import os
+import shutil
+import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,7 @@ from wardian.errors import EngineFailed, SpecError, WardianError
 from wardian.plan.containers import Bind, Container
 from wardian.plan.labels import OURS
 from wardian.runs.processes import identify
-from wardian.runs.record import LOG, SECRET, Code, Record, new_id, public, stamp, write
+from wardian.runs.record import LOG, PATCH, SECRET, Code, Record, new_id, public, stamp, write
 from wardian.runs.shelf import Shelf
 from wardian.runs.snapshot import snapshot
 from wardian.runs.supervise import Outcome, attend, status_pipe
@@ -41,7 +43,8 @@ class Launch:
     ports: Mapping[str, int]
     name: str | None = None
     of: str | None = None
-    code: Code | None = None  # known already (reproduce); None: look
+    code: Code | None = None  # known already (reproduce), with its patch; None: look
+    patch: Path | None = None
 
 
 def go(workspace: Workspace, launch: Launch, streams: Streams) -> int:
@@ -113,12 +116,14 @@ def _begin(workspace: Workspace, launch: Launch, *, detached: bool) -> "Attempt"
         code = snapshot(workspace.host, Path(launch.project), folder) if launch.project else Code(reason="no project")
         if code.revision and code.reason:
             workspace.console.note(f"the code is not recorded, so this run cannot be reproduced: {code.reason}")
+    if launch.patch:
+        shutil.copyfile(launch.patch, folder / PATCH)
     container, chosen = launch.container, launch.chosen
     record = Record(
         id=folder.name,
         image=chosen.tagged.reference,
         digest=chosen.digest,
-        variant=chosen.variant.id if chosen.variant else None,
+        variant=chosen.labels.get(f"{OURS}image"),
         lock=chosen.labels.get(f"{OURS}lock"),
         argv=container.argv,
         workdir=container.workdir,
@@ -155,6 +160,23 @@ def masked(command: Command) -> Command:
     return replace(command, env=shown)
 
 
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Let a signal that would kill this process end the block instead, so that what it made is removed."""
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    heard = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) == signal.SIG_DFL]
+    for one in heard:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in heard:
+            signal.signal(one, signal.SIG_DFL)
+
+
 @dataclass
 class Attempt:
     """One run from its first record to its last. ``say`` hears that the program began, or why it did not."""
@@ -175,9 +197,13 @@ class Attempt:
         outcome = Outcome(125, started=False)
         self.write(durable=False, started=stamp(datetime.now(UTC)))
         try:
-            outcome = self._attend(streams)
+            with _heard():
+                outcome = self._attend(streams)
         except KeyboardInterrupt:
             outcome = Outcome(130, started=False)
+            raise
+        except SystemExit as stopped:
+            outcome = Outcome(int(stopped.code or 0), started=False)
             raise
         finally:
             self._end(outcome)

@@ -26,23 +26,22 @@ def command(workspace: Workspace, run: str, follow: bool, tail: int | None) -> N
 
     RUN is a run's id, the beginning of one, its name, or @last.
     """
-    shelf = Shelf(workspace.state, workspace.home)
-    found = shelf.find(run)
+    found = Shelf(workspace.state, workspace.home).find(run)
     path = found.folder / LOG
     if not path.exists():
         where = "was in the foreground: its output went to the terminal" if not found.record.detached else "has no log"
         raise WardianError(f"run {found.record.id} {where}", hint="type: wardian run --detach …")
     with path.open("rb") as file:
         file.seek(start(path, tail) if tail is not None else 0)
-        for chunk in chunks(file.fileno(), shelf, found, follow=follow):
+        for chunk in chunks(file.fileno(), found, follow=follow):
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
 
 
-def chunks(descriptor: int, shelf: Shelf, run: Run, *, follow: bool) -> Iterator[bytes]:
+def chunks(descriptor: int, run: Run, *, follow: bool) -> Iterator[bytes]:
     """What the file holds and, with ``follow``, what comes until the run has ended."""
     while True:
-        over = not follow or shelf.find(run.record.id).record.state != "running"
+        over = not follow or run.now().state != "running"
         while chunk := os.read(descriptor, _CHUNK):
             yield chunk
         if over:

@@ -2,7 +2,6 @@
 
 import shlex
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 
@@ -15,11 +14,15 @@ from wardian.workspace import Workspace
 @verb("ps", example="wardian ps\nwardian ps --all --json")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also runs that have ended.")
 def command(workspace: Workspace, everything: bool) -> None:  # noqa: FBT001 - click hands flags over
-    """List the project's containers. Whether one runs is asked of the kernel, not of the record."""
+    """List the project's containers. Whether one runs is asked of the kernel, not of the record.
+
+    One that is lost still runs, but nobody waits for its end any more: wardian stop ends it.
+    """
     runs = [run.record for run in Shelf(workspace.state, workspace.home).all()]
-    shown = [record for record in runs if everything or record.state == "running"]
+    shown = [record for record in runs if everything or record.state == "running" or record.sandbox]
     rows = [(one.id, one.name or "", one.image, state(one), age(one), program(one)) for one in shown]
-    workspace.console.table(("run", "name", "image", "state", "age", "program"), rows, [brief(one) for one in shown])
+    columns = ("run", "name", "image", "state", "age", "program")
+    workspace.console.table(columns, rows, [one.to_json() for one in shown])
 
 
 def state(record: Record) -> str:
@@ -48,8 +51,3 @@ def program(record: Record, width: int = 60) -> str:
     """The words of the program on one line, cut."""
     line = shlex.join(record.argv).replace("\n", "⏎")
     return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def brief(record: Record) -> dict[str, Any]:
-    """The record as JSON data."""
-    return record.to_json()

@@ -1,7 +1,7 @@
 """`wardian reproduce`: a recorded run once more, from the same image and the same code."""
 
 import os
-from dataclasses import replace
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from wardian.spec.models import Run as Table
 from wardian.store.store import Tagged
 from wardian.verbs import verb
 from wardian.verbs._attempt import Launch, go
-from wardian.verbs._choose import Chosen, check_mounts
+from wardian.verbs._choose import Chosen, check_mounts, opened
 from wardian.workspace import Workspace
 
 
@@ -29,6 +29,7 @@ from wardian.workspace import Workspace
 @click.option("--current-code", is_flag=True, help="Use the project's folder as it is now, not the recorded code.")
 @click.option("-t/-T", "tty", default=None, help="Give the program a terminal, or none (default: as we have one).")
 @click.argument("run")
+@engine()
 def command(workspace: Workspace, run: str, current_code: bool, tty: bool | None) -> int:  # noqa: FBT001 - click's
     """Run a recorded run again: same image by digest, same words, environment, mounts and user, same code.
 
@@ -36,10 +37,9 @@ def command(workspace: Workspace, run: str, current_code: bool, tty: bool | None
     it starts. The exit code is the program's.
     """
     shelf = Shelf(workspace.state, workspace.home)
-    with engine():
-        found = shelf.find(run)
-        image = _image(workspace, found.record)
-        code = None if current_code else _code(workspace, shelf, found)
+    found = shelf.find(run)
+    image = _image(workspace, found.record)
+    code = None if current_code else _code(workspace, shelf, found)
     for line in differences(workspace, found.record, current_code=current_code):
         workspace.console.note(line)
     return go(workspace, _launch(workspace, found, image, code, tty=tty), streams(tty=tty))
@@ -65,8 +65,7 @@ def _image(workspace: Workspace, record: Record) -> Chosen:
     if descriptor is None:
         built = f"type: wardian build {record.variant} (at the lock {record.lock})" if record.variant else None
         raise EngineFailed(f"the run's image {record.digest} is not in the store", hint=built or "pull it again")
-    config = workspace.store.config(record.digest).get("config") or {}
-    return Chosen(Tagged(record.image, descriptor), config)
+    return opened(workspace, Tagged(record.image, descriptor))
 
 
 def _code(workspace: Workspace, shelf: Shelf, run: Run) -> Path | None:
@@ -80,7 +79,11 @@ def _code(workspace: Workspace, shelf: Shelf, run: Run) -> Path | None:
             hint="type: wardian reproduce --current-code, to use the folder as it is now",
         )
     folder, _ = shelf.make(f"code-{new_id(datetime.now(UTC))}")
-    return restore(workspace.host, workspace.root, record.code, run.folder / PATCH, folder / "code")
+    try:
+        return restore(workspace.host, workspace.root, record.code, run.folder / PATCH, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _launch(workspace: Workspace, run: Run, image: Chosen, code: Path | None, *, tty: bool | None) -> Launch:
@@ -118,5 +121,6 @@ def _launch(workspace: Workspace, run: Run, image: Chosen, code: Path | None, *,
         user=record.user,
         ports=ports,
         of=record.id,
-        code=replace(record.code) if code else None,
+        code=record.code if code else None,
+        patch=run.folder / PATCH if code and record.code.patch else None,
     )

@@ -18,7 +18,7 @@ from wardian.runtimes.base import engine
 from wardian.spec.units import size
 from wardian.verbs import verb
 from wardian.verbs._attempt import Launch, go, go_detached
-from wardian.verbs._choose import Chosen, check_mounts, choose, has_project, place_of, run_table
+from wardian.verbs._choose import Chosen, check_mounts, choose, place_of, run_table
 from wardian.workspace import Workspace
 
 PROGRAM = {"ignore_unknown_options": False, "allow_interspersed_args": False}
@@ -69,6 +69,7 @@ def command(workspace: Workspace, argv: tuple[str, ...], detach: bool, **flags: 
     return run(workspace, argv, flags, detach=detach)
 
 
+@engine()
 def run(
     workspace: Workspace, argv: tuple[str, ...], flags: dict[str, Any], *, detach: bool = False, own_shell: bool = False
 ) -> int:
@@ -90,10 +91,8 @@ def plan(workspace: Workspace, chosen: Chosen, wishes: Wishes, flags: dict[str, 
     if ports:
         said = ", ".join(f"{name} {_port(port, table.ports[name])}" for name, port in ports.items())
         workspace.console.note(f"ports: {said}")
-    with engine():
-        chosen_gpus = gpus(workspace, flags["gpus"])
-    machine = Machine(caller(), str(workspace.root), ports, chosen_gpus, os.environ.get("TERM"))
-    mounts = workspace.spec.mounts if has_project(workspace) else {}
+    machine = Machine(caller(), str(workspace.root), ports, gpus(workspace, flags["gpus"]), os.environ.get("TERM"))
+    mounts = workspace.spec.mounts if workspace.has_project else {}
     made = container(chosen.digest, chosen.config, table, mounts=mounts, wishes=wishes, machine=machine)
     check_mounts(made.binds)
     for name in made.env_pass:
@@ -132,7 +131,7 @@ def _wishes(workspace: Workspace, argv: tuple[str, ...], flags: dict[str, Any], 
         shm=shm,
         network=not flags["no_network"],
         workdir=flags["workdir"],
-        project=str(workspace.root) if has_project(workspace) and not flags["no_project"] else None,
+        project=str(workspace.root) if workspace.has_project and not flags["no_project"] else None,
         tty=not detach and wants_tty(tty=flags["tty"]),
         read_only=flags["read_only"],
     )
@@ -140,7 +139,7 @@ def _wishes(workspace: Workspace, argv: tuple[str, ...], flags: dict[str, Any], 
 
 def _from_here(text: str) -> str:
     """A mount whose relative source starts at the current folder: it was typed here (the file's starts at the file)."""
-    return text if text.startswith(("/", "~")) else f"{os.getcwd()}/{text}"  # noqa: PTH109 - a string is wanted
+    return text if text.startswith(("/", "~", ":")) else f"{os.getcwd()}/{text}"  # noqa: PTH109 - a string is wanted
 
 
 def gpus(workspace: Workspace, wish: str | None) -> tuple[str, ...]:

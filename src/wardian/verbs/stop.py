@@ -6,8 +6,7 @@ import time
 
 import click
 
-from wardian.errors import WardianError
-from wardian.runs.processes import Process, end_all, gone, program
+from wardian.runs.processes import end_all, program
 from wardian.runs.record import Record
 from wardian.runs.shelf import Run, Shelf
 from wardian.verbs import verb
@@ -23,48 +22,49 @@ def command(workspace: Workspace, runs: tuple[str, ...], patience: float) -> Non
     A run whose supervisor was killed is ended too, if its sandbox still runs.
     """
     shelf = Shelf(workspace.state, workspace.home)
-    found = [shelf.find(word) for word in runs]
-    ended = []
-    for run in found:
-        sandbox = _alive(run.record)
-        if sandbox is None and run.record.state != "running":
+    asked = []
+    for run in [shelf.find(word) for word in runs]:
+        if over(run.record):
             workspace.console.note(f"run {run.record.id} is not running")
-            continue
-        if sandbox is None:
-            raise WardianError(
-                f"run {run.record.id} is only starting", hint=f"type again: wardian stop {run.record.id}"
-            )
-        _ask(sandbox)
-        ended.append((run, sandbox))
+        else:
+            ask(run.record)
+            asked.append(run)
     deadline = time.monotonic() + patience
-    for run, sandbox in ended:
-        if not gone(sandbox, max(0, deadline - time.monotonic())):
-            end_all(sandbox.pid)
-        gone(sandbox, 5)
-        _settle(shelf, run)
-    ids = [run.record.id for run, _ in ended]
+    for run in asked:
+        if not waited(run, deadline):
+            kill(run.now())
+            waited(run, time.monotonic() + 5)
+    ids = [run.record.id for run in asked]
     workspace.console.answer("\n".join(ids), ids)
 
 
-def _alive(record: Record) -> Process | None:
-    return record.init if record.init and record.init.alive() else None
+def over(record: Record) -> bool:
+    """Whether nothing of a run is left, and its end is written down."""
+    return record.state != "running" and record.sandbox is None
 
 
-def _ask(sandbox: Process) -> None:
-    target = program(sandbox.pid)
-    if target is None:
-        return
+def waited(run: Run, deadline: float) -> bool:
+    """Wait until a run is over; False when the time is over first."""
+    while not over(run.now()):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def ask(record: Record) -> None:
+    """Send SIGTERM to the program or, before there is one, to whoever prepares its sandbox."""
+    target = program(record.sandbox.pid) if record.sandbox else record.supervisor and record.supervisor.pid
     try:
-        os.kill(target, signal.SIGTERM)
+        if target:
+            os.kill(target, signal.SIGTERM)
     except ProcessLookupError:
         pass
     except PermissionError:  # it became another user of its range of ids
-        end_all(sandbox.pid)
+        kill(record)
 
 
-def _settle(shelf: Shelf, run: Run) -> None:
-    """Wait until the supervisor has written the end down."""
-    for _ in range(100):
-        if shelf.find(run.record.id).record.state != "running":
-            return
-        time.sleep(0.05)
+def kill(record: Record) -> None:
+    """End everything in the sandbox or, before there is one, whoever prepares it."""
+    if process := record.sandbox or record.supervisor:
+        end_all(process.pid)

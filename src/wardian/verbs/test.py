@@ -16,7 +16,7 @@ from wardian.runs.supervise import status_pipe
 from wardian.runtimes import runtime
 from wardian.spec.matrix import select
 from wardian.verbs import verb
-from wardian.verbs._choose import Chosen, built, place_of
+from wardian.verbs._choose import Chosen, opened, place_of
 from wardian.verbs.run import gpus
 from wardian.workspace import Workspace
 
@@ -49,7 +49,7 @@ def command(
     found: dict[str, Chosen | WardianError] = {}
     for variant in variants:
         try:
-            found[variant.id] = built(workspace, variant)
+            found[variant.id] = opened(workspace, workspace.built(variant))
         except WardianError as error:
             found[variant.id] = error
     devices = gpus(workspace, None)
