@@ -51,18 +51,11 @@ class Target:
     def environment(self) -> "Environment":
         """The values of environment markers (PEP 508)."""
         return {
-            "implementation_name": "cpython",
-            "implementation_version": f"{self.python}.0",
-            "os_name": "posix",
-            "platform_machine": self.machine,
-            "platform_python_implementation": "CPython",
-            "platform_release": "",
-            "platform_system": "Linux",
-            "platform_version": "",
-            "python_full_version": f"{self.python}.0",
-            "python_version": self.python,
-            "sys_platform": "linux",
-        }
+            "implementation_name": "cpython", "platform_python_implementation": "CPython", "os_name": "posix",
+            "implementation_version": f"{self.python}.0", "python_full_version": f"{self.python}.0",
+            "python_version": self.python, "sys_platform": "linux", "platform_system": "Linux",
+            "platform_machine": self.machine, "platform_release": "", "platform_version": "",
+        }  # fmt: skip
 
     def tags(self) -> "list[Tag]":
         """The wheel tags that fit, the best first."""

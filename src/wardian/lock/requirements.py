@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from posixpath import dirname, join, normpath
 from typing import Any
 
@@ -37,27 +38,28 @@ def parse(text: str) -> Parsed:
     return Parsed(tuple(requirements), tuple(includes), tuple(constraints))
 
 
-def included(name: str, text: str) -> tuple[str, ...]:
+def included(name: str, text: str, *, constraints: bool = True) -> tuple[str, ...]:
     """The paths that a requirement file includes, relative to the project as ``name`` is."""
     parsed = parse(text)
-    return tuple(
-        normpath(join(dirname(name), other)) for other in (*parsed.includes, *parsed.constraints) if "://" not in other
-    )
+    others = (*parsed.includes, *(parsed.constraints if constraints else ()))
+    return tuple(normpath(join(dirname(name), other)) for other in others if "://" not in other)
+
+
+def closure(files: Sequence[str], texts: Mapping[str, str], *, constraints: bool = True) -> tuple[str, ...]:
+    """Requirement files and what they include, in the order they are met. ``texts``: path → content."""
+    waiting, seen = list(files), dict[str, None]()
+    while waiting:
+        path = waiting.pop(0)
+        if path not in seen:
+            seen[path] = None
+            waiting += included(path, texts.get(path, ""), constraints=constraints)
+    return tuple(seen)
 
 
 def requested(requirements: Sequence[str], files: Sequence[str], texts: Mapping[str, str]) -> frozenset[str]:
     """The normalised names of the distributions asked for by name, over included files. ``texts``: path → content."""
-    names = {name for line in requirements if (name := distribution(line))}
-    waiting, seen = list(files), set[str]()
-    while waiting:
-        path = waiting.pop()
-        if path in seen or path not in texts:
-            continue
-        seen.add(path)
-        parsed = parse(texts[path])
-        names |= {name for line in parsed.requirements if (name := distribution(line))}
-        waiting += [normpath(join(dirname(path), other)) for other in parsed.includes]
-    return frozenset(names)
+    read = (parse(texts.get(path, "")).requirements for path in closure(files, texts, constraints=False))
+    return frozenset(name for line in chain(requirements, *read) if (name := distribution(line)))
 
 
 def distribution(line: str) -> str:

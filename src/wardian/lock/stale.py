@@ -7,10 +7,10 @@ copied files, run steps) is none, so changing it leaves the lock as it is.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from wardian.lock.model import Lock, LockedImage
-from wardian.lock.requirements import included, of_pyproject
+from wardian.lock.requirements import closure, of_pyproject
 from wardian.spec.matrix import Variant
 from wardian.spec.models import Image
 
@@ -52,27 +52,14 @@ def inputs(wanted: Wants) -> str:
     return hashlib.sha256(json.dumps([FORMAT, wanted], sort_keys=True).encode()).hexdigest()
 
 
-def closure(files: Sequence[str], texts: Mapping[str, str]) -> tuple[str, ...]:
-    """Requirement files and what they include, in the order they are met."""
-    waiting, seen = list(files), dict[str, None]()
-    while waiting:
-        path = waiting.pop(0)
-        if path not in seen:
-            seen[path] = None
-            waiting += included(path, texts.get(path, ""))
-    return tuple(seen)
-
-
 def reasons(lock: Lock, wanted: Mapping[str, Wants], pylocks: Mapping[str, str]) -> list[str]:
     """One line for each thing that differs; none when the lock is fresh. ``pylocks``: text by file name."""
     found = [f"{name} is locked, but no longer an image of the project" for name in lock.images if name not in wanted]
-    stale: set[str] = set()
     for name, now in wanted.items():
-        locked = lock.images.get(name)
-        own = ["is not locked yet"] if locked is None else [*_changes(locked, now, stale), *_pylock(locked, pylocks)]
-        if own or (locked is not None and locked.inputs != inputs(now)):
-            stale.add(name)
-            found += [f"{name}: {reason}" for reason in own] if locked is not None else [f"{name} is not locked yet"]
+        if locked := lock.images.get(name):
+            found += [f"{name}: {reason}" for reason in (*_changes(locked, now), *_pylock(locked, pylocks))]
+        else:
+            found.append(f"{name} is not locked yet")
     return found
 
 
@@ -81,18 +68,16 @@ def differing(before: Mapping[str, tuple[str, ...]], now: Mapping[str, tuple[str
     return frozenset(name for name in before.keys() | now.keys() if before.get(name, ()) != now.get(name, ()))
 
 
-def _changes(locked: LockedImage, now: Wants, stale: set[str]) -> Iterator[str]:
+def _changes(locked: LockedImage, now: Wants) -> Iterator[str]:
     if locked.inputs == inputs(now):
         return
     names = differing(locked.wants, now)
-    parent = now.get("from", ("",))[0].removeprefix("@")
-    if names == {"parent"} and parent in stale:
-        yield f"its parent {parent} changed"
-        return
     for name in sorted(names - {"parent"}):
         yield _change(name, locked.wants.get(name, ()), now.get(name, ()))
-    if not names - {"parent"}:
-        yield f"its parent {parent} changed" if names else "the lock was written by another version of Wardian"
+    if names == {"parent"}:
+        yield f"its parent {now['from'][0].removeprefix('@')} changed"
+    elif not names:
+        yield "the lock was written by another version of Wardian"
 
 
 def _change(name: str, before: tuple[str, ...], after: tuple[str, ...]) -> str:

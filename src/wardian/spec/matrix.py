@@ -144,25 +144,22 @@ def _holes(name: str, holes: list[tuple[str, Axes]], made: Mapping[str, tuple[Va
     """One fault for each parent variant, or all of one value, that is asked for and does not exist."""
     faults: dict[str, Fault] = {}
     for parent, own in holes:
-        axes: dict[str, list[str]] = {}
+        axes: dict[str, dict[str, None]] = {}
         for axis, value in (pair for variant in made[parent] for pair in variant.axes):
-            axes[axis] = [*axes.get(axis, []), *([value] if value not in axes.get(axis, []) else [])]
+            axes.setdefault(axis, {})[value] = None
         shared = tuple((axis, value) for axis, value in own if axis in axes)
-        alone = [(axis, value) for axis, value in shared if value not in axes[axis]]
-        there = f"there is {', '.join(variant.id for variant in made[parent])}"
-        for axis, value in alone:
-            hint = f"add it to images.{parent}.matrix"
-            _hole(
-                faults, name, identity(parent, ((axis, value),)), f"{parent} has {axis} {', '.join(axes[axis])}", hint
+        alone = [((axis, value),) for axis, value in shared if value not in axes[axis]]
+        for wanted in alone or [shared]:
+            axis, missing = wanted[0][0], identity(parent, wanted)
+            there = (
+                f"{parent} has {axis} {', '.join(axes[axis])}"
+                if alone
+                else f"there is {', '.join(one.id for one in made[parent])}"
             )
-        if not alone:
-            _hole(faults, name, identity(parent, shared), there, None)
+            message = f"stands on {missing}, which does not exist; {there}"
+            hint = f"add it to images.{parent}.matrix" if alone else None
+            faults[missing] = Fault(text(("images", name, "matrix")), message, hint=hint)
     return list(faults.values())
-
-
-def _hole(faults: dict[str, Fault], name: str, missing: str, there: str, hint: str | None) -> None:
-    message = f"stands on {missing}, which does not exist; {there}"
-    faults[missing] = Fault(text(("images", name, "matrix")), message, hint=hint)
 
 
 def _unfilled(name: str, image: Image, axes: set[str]) -> list[Fault]:

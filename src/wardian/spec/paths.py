@@ -1,12 +1,11 @@
 """Places in the file: ``images.train.tests."torch imports".run``, ``images.train.apt[1]``."""
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from wardian.spec import toml
+
 Path = tuple[str | int, ...]
-BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def text(path: Path) -> str:
@@ -17,13 +16,7 @@ def text(path: Path) -> str:
     >>> text(("images", "train", "apt", 1))
     'images.train.apt[1]'
     """
-    out = ""
-    for part in path:
-        if isinstance(part, int):
-            out += f"[{part}]"
-        else:
-            out += ("." if out else "") + (part if BARE.fullmatch(part) else json.dumps(part, ensure_ascii=False))
-    return out
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{toml.key(part)}" for part in path).removeprefix(".")
 
 
 def lookup(data: Any, path: Path) -> Any:

@@ -15,16 +15,8 @@ from wardian.spec.paths import Path, nested
 Kind = Literal["default", "file", "user", "local", "environment", "flag"]
 
 # Variables that steer the program, or that it sets for programs in containers: not settings of a project.
-RESERVED = frozenset(
-    {
-        "WARDIAN_HOME",
-        "WARDIAN_CONFIG",
-        "WARDIAN_IMAGE",  # what a program in an image is told
-        "WARDIAN_RUN",  # the same; so the whole table [run] has no variable, only its keys have
-        "WARDIAN_REQUIRE_ENGINES",
-        "WARDIAN_COMPLETE",
-    }
-)
+# WARDIAN_IMAGE and WARDIAN_RUN are told to programs; so the whole table [run] has no variable, only its keys have.
+RESERVED = frozenset(f"WARDIAN_{name}" for name in ("HOME", "CONFIG", "IMAGE", "RUN", "REQUIRE_ENGINES", "COMPLETE"))
 OURS = ("WARDIAN_PORT_", "WARDIAN_SANDBOX_")
 POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 FLAG = re.compile(r"""((?:"(?:\\.|[^"\\])*"|'[^']*'|[^="'])*)=(.*)""", re.DOTALL)
@@ -152,10 +144,8 @@ def typed(path: Path, value: str) -> Any:
 def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
     """Lay ``values`` over ``into``: tables are merged, anything else is replaced."""
     for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            merge(into[key], value)
-        elif isinstance(value, Mapping):
-            into[key] = {}
+        if isinstance(value, Mapping):
+            into[key] = inner if isinstance(inner := into.get(key), dict) else {}
             merge(into[key], value)
         else:
             into[key] = value

@@ -1,10 +1,10 @@
 """TOML values as text: strings, numbers, arrays, inline tables, each always written the same way."""
 
 import json
+import re
 from collections.abc import Mapping
 
-from wardian.spec.paths import BARE
-
+BARE = re.compile(r"[A-Za-z0-9_-]+")
 WIDTH = 100  # an array that is longer takes a line for each entry
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from wardian.errors import SpecError
-from wardian.lock.requirements import distribution, included, of_pyproject, parse, requested
+from wardian.lock.requirements import closure, distribution, included, of_pyproject, parse, requested
 
 FILE = """\ufeff
 # a comment
@@ -54,6 +54,12 @@ def test_included_files_are_relative_to_the_one_that_names_them() -> None:
 )
 def test_the_name_in_a_requirement(line: str, name: str) -> None:
     assert distribution(line) == name
+
+
+def test_files_are_followed_once_in_the_order_they_are_met() -> None:
+    texts = {"a.txt": "-r d/b.txt\n-c c.txt\n", "d/b.txt": "-r ../a.txt\n-r c.txt\n-r https://x/y.txt\n"}
+    assert closure(["a.txt", "a.txt"], texts) == ("a.txt", "d/b.txt", "c.txt", "d/c.txt")
+    assert closure(["a.txt"], texts, constraints=False) == ("a.txt", "d/b.txt", "d/c.txt")
 
 
 def test_what_is_asked_for_by_name() -> None:

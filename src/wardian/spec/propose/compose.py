@@ -17,16 +17,9 @@ BESIDE |= {"image", "stdin_open", "tty", "user"}
 
 def add_compose(draft: Draft, name: str, content: str) -> None:
     """A compose file: the first service that is built here, else the first; the others are said."""
-    import yaml
-
-    try:
-        data = yaml.safe_load(content)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        draft.left.append(f"{name} is not valid YAML: {str(error).splitlines()[0]}")
-        return
-    table = data.get("services") if isinstance(data, dict) else None
-    services = {str(key): value for key, value in (table if isinstance(table, dict) else {}).items()}
-    services = {key: value for key, value in services.items() if isinstance(value, dict)}
+    table = draft.read_yaml(name, content).get("services")
+    every = table.items() if isinstance(table, dict) else ()
+    services = {str(key): value for key, value in every if isinstance(value, dict)}
     chosen = next((key for key, value in services.items() if "build" in value), next(iter(services), None))
     draft.left += [f"{name}: the service {key} is not read" for key in services if key != chosen]
     service = services.get(chosen or "", {})

@@ -1,7 +1,6 @@
 """What a conda environment file says, as far as PyPI and Debian have it too."""
 
 import re
-from typing import Any
 
 from wardian.spec.propose.draft import Draft
 from wardian.spec.propose.names import APT, BESIDE, CUDA, PYPI, SAME
@@ -15,16 +14,10 @@ RANGE = re.compile(r"(?:(?:>=|<=|==|!=|~=|<|>)\s*[0-9][A-Za-z0-9.*]*\s*,?\s*)+")
 
 def add_environment(draft: Draft, name: str, content: str) -> None:
     """environment.yml: Python's version, packages that have another home, the pip section; the rest is said."""
-    import yaml
-
-    try:
-        data = yaml.safe_load(content)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        draft.left.append(f"{name} is not valid YAML: {str(error).splitlines()[0]}")
-        return
-    data = data if isinstance(data, dict) else {}
+    data = draft.read_yaml(name, content)
     unmapped: list[str] = []
-    for entry in _entries(data):
+    entries = data.get("dependencies")
+    for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict):
             for line in entry.get("pip") or []:
                 _pip(draft, str(line).strip())
@@ -36,11 +29,6 @@ def add_environment(draft: Draft, name: str, content: str) -> None:
     variables = data.get("variables")
     if isinstance(variables, dict):
         draft.env |= {str(key): str(value) for key, value in variables.items()}
-
-
-def _entries(data: dict[str, Any]) -> list[Any]:
-    found = data.get("dependencies")
-    return found if isinstance(found, list) else []
 
 
 def _pip(draft: Draft, line: str) -> None:

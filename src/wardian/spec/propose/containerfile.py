@@ -30,18 +30,10 @@ class _Reader:
 
     def read(self, instruction: Instruction) -> None:
         actions = {
-            "FROM": self.base,
-            "ARG": self.argument,
-            "ENV": self.environment,
-            "LABEL": self.label,
-            "WORKDIR": self.directory,
-            "RUN": self.run,
-            "COPY": self.copied,
-            "ADD": self.copied,
-            "ENTRYPOINT": self.start,
-            "CMD": self.start,
-            "EXPOSE": self.port,
-        }
+            "FROM": self.base, "ARG": self.argument, "ENV": self.environment, "LABEL": self.label, "RUN": self.run,
+            "WORKDIR": self.directory, "COPY": self.copied, "ADD": self.copied, "EXPOSE": self.port,
+            "ENTRYPOINT": self.start, "CMD": self.start,
+        }  # fmt: skip
         actions.get(instruction.word, self.keep)(instruction)
 
     def keep(self, instruction: Instruction, why: str = "") -> None:

@@ -43,6 +43,17 @@ class Draft(Step):
     dev_groups: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def read_yaml(self, name: str, content: str) -> dict[str, Any]:
+        """The table that a YAML file is; empty, and said, when it is none."""
+        import yaml
+
+        try:
+            data = yaml.safe_load(content)
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            self.left.append(f"{name} is not valid YAML: {str(error).splitlines()[0]}")
+            return {}
+        return data if isinstance(data, dict) else {}
+
     def tables(self) -> dict[str, Any]:
         """The file as tables, without empty values."""
         base, python = self.standing()
