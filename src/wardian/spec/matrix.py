@@ -148,7 +148,7 @@ def _holes(name: str, holes: list[tuple[str, Axes]], made: Mapping[str, tuple[Va
         for axis, value in (pair for variant in made[parent] for pair in variant.axes):
             axes.setdefault(axis, {})[value] = None
         shared = tuple((axis, value) for axis, value in own if axis in axes)
-        alone = [((axis, value),) for axis, value in shared if value not in axes[axis]]
+        alone: list[Axes] = [((axis, value),) for axis, value in shared if value not in axes[axis]]
         for wanted in alone or [shared]:
             axis, missing = wanted[0][0], identity(parent, wanted)
             there = (

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wardian.errors import Unavailable, WardianError
 from wardian.plan.containers import Bind
@@ -83,6 +85,19 @@ def test_edits_add_up_without_repeating() -> None:
 )
 def test_which_devices_a_wish_gets(wish: str, names: list[str]) -> None:
     assert choose(wish, KNOWN) == tuple(f"nvidia.com/gpu={name}" for name in names)
+
+
+@given(st.integers(0, 12), st.permutations(range(12)))
+def test_a_count_takes_the_first_by_number_however_they_are_listed(count: int, order: list[int]) -> None:
+    halves = [Devices({f"nvidia.com/gpu={at}": Edits() for at in half}) for half in (order[:5], order[5:])]
+    assert choose(str(count), halves[0] | halves[1]) == tuple(f"nvidia.com/gpu={at}" for at in range(count))
+
+
+def test_an_option_may_be_joined_to_its_value() -> None:
+    hook = {"args": ["x", "update-ldcache", "--folder=/a", "--folder", "/b", "--folder"]}
+    devices = [{"name": "0", "containerEdits": {"hooks": [hook]}}]
+    edits = parse({"kind": "nvidia.com/gpu", "devices": devices}, "x").edits["nvidia.com/gpu=0"]
+    assert edits.libraries == ("/a", "/b")
 
 
 def test_without_a_device_for_all_each_is_named() -> None:

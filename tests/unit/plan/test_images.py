@@ -1,8 +1,11 @@
 """The plan: which layers, in which order, with which keys; what changes what."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.plan.factory import PYTHON, deb, locked, planned, sha, simple, variants, wheel
 from wardian.errors import SpecError, WardianError
@@ -181,6 +184,22 @@ def test_a_child_installs_only_what_its_parent_lacks() -> None:
     ]
     assert own == ["rich"]
     assert sorted(one.name for one in plans["dev"].wheels) == ["numpy", "rich", "torch"]
+
+
+@given(st.permutations(list(FAMILY)), st.permutations(range(9)), st.permutations(range(3)))
+def test_the_order_of_images_wheels_and_packages_decides_nothing(
+    names: list[str], wheels: list[int], debs: list[int]
+) -> None:
+    def keys_of(names: Sequence[str], wheels: Sequence[int], debs: Sequence[int]) -> dict[str, list[str]]:
+        content = Content(pylock="x", wheels=tuple(wheel(f"dist{at}", size=10**6 * at) for at in wheels))
+        packages = tuple(deb(f"lib{at}") for at in debs)
+        lock = {"base": locked(bootstrap=True, debs=packages, **PYTHON)} | {
+            name: locked(**PYTHON, debs=packages) for name in ("train", "dev", "leaf")
+        }
+        images = planned({name: FAMILY[name] for name in names}, lock, {"train": content, "dev": content})
+        return {name: [layer.key for layer in image.layers] for name, image in images.items()}
+
+    assert keys_of(names, wheels, debs) == keys_of(list(FAMILY), range(9), range(3))
 
 
 def test_a_child_that_adds_nothing_has_no_layer_of_its_own() -> None:

@@ -154,6 +154,14 @@ def test_single_quotes_keep_any_value(values: dict[str, str]) -> None:
     assert dotenv("".join(f"{name}='{value}'\n" for name, value in values.items()), {}) == (values, [])
 
 
+@given(st.text(st.characters(exclude_characters="\x00\r", exclude_categories=["Cs"])))
+def test_double_quotes_keep_any_value(value: str) -> None:
+    escaped = value
+    for letter in '\\"$`':
+        escaped = escaped.replace(letter, f"\\{letter}")
+    assert dotenv(f'A="{escaped}" # x\n', {"A": "other"}) == ({"A": value}, [])
+
+
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     values, faults = dotenv(text, {})

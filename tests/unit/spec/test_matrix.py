@@ -1,6 +1,7 @@
 """Images × matrix → variants: the product, the parents, the placeholders."""
 
 from itertools import product
+from math import prod
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wardian.errors import SpecError
-from wardian.spec.matrix import Variant, closure, expand, fill, identity, select
+from wardian.spec.matrix import Variant, closure, expand, expansion, fill, identity, select
 from wardian.spec.models import Spec
 
 AXES = (("python", "3.11"), ("cuda", "12.4.1"))
@@ -223,6 +224,35 @@ def test_closure_holds_all_ancestors_and_nothing_else(numbers: set[int]) -> None
         assert variant.parent is None or variant.parent in ids(found)
         assert variant in chosen or any(other.parent == variant.id for other in found)
     assert ids(found) == [variant.id for variant in FAMILY if variant.id in ids(found)]
+
+
+MATRICES = st.dictionaries(
+    st.sampled_from(["python", "cuda", "os"]),
+    st.sets(st.sampled_from(["3.10", "3.11", "3.12"]), min_size=1).map(sorted),
+    max_size=2,
+)
+
+
+@given(MATRICES, MATRICES, st.permutations(["base", "train", "dev"]))
+def test_each_variant_stands_on_the_one_that_agrees_with_it(
+    base: dict[str, list[str]], train: dict[str, list[str]], order: list[str]
+) -> None:
+    tables: dict[str, dict[str, Any]] = {
+        "base": {"from": "d", "matrix": base, "tags": ["x"]},
+        "train": {"from": "@base", "matrix": train, "tags": ["x"]},
+        "dev": {"from": "@train"},
+    }
+    variants, faults = expansion(spec(**{name: tables[name] for name in order}).images)
+    known = {variant.id: dict(variant.axes) for variant in variants}
+    assert len(known) == len(variants)
+    lacking = any(set(train[axis]) - set(base[axis]) for axis in train.keys() & base.keys())
+    assert bool(faults) is lacking
+    for variant in variants:
+        if variant.parent:
+            assert known[variant.parent].items() <= dict(variant.axes).items()
+    if not faults:
+        one_each = prod(len(values) for values in (train | {axis: base[axis] for axis in base.keys() - train}).values())
+        assert sum(variant.name == "dev" for variant in variants) == one_each
 
 
 def test_expand_refuses_what_is_wrong() -> None:

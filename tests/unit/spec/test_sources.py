@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardian.spec import shape
+from wardian.spec import shape, toml
 from wardian.spec.models import Image, Spec
-from wardian.spec.paths import Path
+from wardian.spec.paths import Path, nested, text
 from wardian.spec.sources import RESERVED, Source, merge, read, typed
 
 KNOWN = {
@@ -134,6 +134,48 @@ def test_reserved_variables_are_no_settings() -> None:
         {},
     )
     assert (said.data, said.faults) == ({}, ())
+
+
+KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+VALUES = st.recursive(
+    KEYS | st.integers(-(2**63), 2**63 - 1) | st.booleans(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.lists(KEYS, min_size=1, max_size=3).map(tuple), VALUES)
+def test_any_value_can_be_set_at_any_place_by_a_flag(path: Path, value: Any) -> None:
+    said = read(Source("--set", f"{text(path)}={toml.value(value)}", kind="flag"), {})
+    assert (said.data, said.faults) == (nested(path, value), ())
+
+
+@given(KEYS)
+def test_bare_text_of_a_flag_is_the_string_itself(value: str) -> None:
+    """Where a string belongs, only what is written as a TOML string is read as one."""
+    said = read(Source("--set", f"run.env.A={value}", kind="flag"), {})
+    quoted = value.strip()[:1] in {'"', "'"}
+    assert quoted or said.data == {"run": {"env": {"A": value}}}
+
+
+TABLES = st.dictionaries(st.sampled_from("ab"), st.dictionaries(st.sampled_from("ab"), st.integers()))
+
+
+@given(TABLES, TABLES, TABLES)
+def test_sources_may_be_merged_in_any_grouping(
+    first: dict[str, Any], second: dict[str, Any], third: dict[str, Any]
+) -> None:
+    """Where each place is a table in all of them or in none: a value that replaces a table is final."""
+    left: dict[str, Any] = {}
+    for table in (first, second, third):
+        merge(left, table)
+    later: dict[str, Any] = {}
+    merge(later, second)
+    merge(later, third)
+    right: dict[str, Any] = {}
+    merge(right, first)
+    merge(right, later)
+    assert left == right
 
 
 @given(st.dictionaries(st.sampled_from("ab"), st.dictionaries(st.sampled_from("ab"), st.integers()) | st.integers()))
