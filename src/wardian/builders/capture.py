@@ -19,8 +19,6 @@ from wardian.builders.clean import dropped
 from wardian.errors import WardianError
 from wardian.oci import tar
 
-WHITEOUT = ".wh."
-OPAQUE = ".wh..wh..opq"
 _CHUNK = 1 << 20
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _KEPT = ("security.capability", "user.")
@@ -58,10 +56,10 @@ def entries(
             continue
         if _is_whiteout(status):
             folder, _, name = path.rpartition("/")
-            yield tar.Entry(f"{folder}/{WHITEOUT}{name}".lstrip("/"), mode=0, mtime=epoch), None
+            yield tar.Entry(f"{folder}/{tar.WHITEOUT}{name}".lstrip("/"), mode=0, mtime=epoch), None
             continue
-        if found.name.startswith(WHITEOUT):
-            raise WardianError(f"/{path}: a file in an image cannot have a name that starts with {WHITEOUT}")
+        if found.name.startswith(tar.WHITEOUT):
+            raise WardianError(f"/{path}: a file in an image cannot have a name that starts with {tar.WHITEOUT}")
         first = links.setdefault((status.st_dev, status.st_ino), path) if kind != "dir" else path
         if first != path:
             yield _entry(path, "hardlink", status, epoch, link=first), None
@@ -70,7 +68,7 @@ def entries(
         link = str(found.readlink()) if kind == "symlink" else ""
         yield _entry(path, kind, status, epoch, link=link, xattrs=xattrs), found if kind == "file" else None
         if hides:
-            yield tar.Entry(f"{path}/{OPAQUE}", mode=0, mtime=epoch), None
+            yield tar.Entry(f"{path}/{tar.OPAQUE}", mode=0, mtime=epoch), None
 
 
 def _entry(

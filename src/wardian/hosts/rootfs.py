@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wardian.errors import EngineFailed
-
-LINKS = 40  # as many as the kernel follows
+from wardian.oci.tar import LINKS
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from wardian.oci.model import EMPTY, SPDX, Descriptor, Manifest, canonical
+from wardian.oci.model import canonical
 from wardian.oci.tar import MTIME
 
-EMPTY_CONFIG = b"{}"  # the content of an artifact's config, which the store must hold as well
 _UNKNOWN = "NOASSERTION"
 
 
@@ -70,15 +69,6 @@ def document(image: str, packages: Iterable[Package], *, base: str | None = None
     identity = hashlib.sha256(canonical(body)).hexdigest()
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", image).strip("-")
     return canonical({**body, "documentNamespace": f"https://spdx.org/spdxdocs/wardian-{name}-{identity}"})
-
-
-def referrer(subject: Descriptor, sbom: Descriptor, config: Descriptor) -> Manifest:
-    """The manifest that attaches an SBOM to an image; ``config`` describes ``EMPTY_CONFIG``.
-
-    Source: https://github.com/opencontainers/image-spec/blob/main/manifest.md, "Guidelines for Artifact Usage".
-    """
-    plain = Descriptor(subject.media_type, subject.digest, subject.size)
-    return Manifest(Descriptor(EMPTY, config.digest, config.size), (sbom,), subject=plain, artifact_type=SPDX)
 
 
 def _package(package: Package, identity: str) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from wardian.errors import WardianError
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
+WHITEOUT = ".wh."  # begins the name of an entry that hides what lower layers have. Source: OCI image-spec, layer.md
+OPAQUE = ".wh..wh..opq"
+LINKS = 40  # symbolic links on one path, as Linux follows
 MTIME = 1577836800  # 2020-01-01T00:00:00Z: not 0, because zip tools and some programs refuse times before 1980
 
 _TYPES = {"file": b"0", "hardlink": b"1", "symlink": b"2", "char": b"3", "block": b"4", "dir": b"5", "fifo": b"6"}
@@ -125,18 +128,10 @@ def _block(
 ) -> bytes:
     prefix, name, link = names
     major_minor = b"%07o\0%07o\0" % device if kind in b"34" else bytes(16)
-    head = b"%-100b%07o\0%07o\0%07o\0%011o\0%011o\0" % (
-        name,
-        mode & 0o7777,
-        numbers["uid"],
-        numbers["gid"],
-        numbers["size"],
-        numbers["mtime"],
-    )
-    head = name.ljust(100, b"\0") + head[100:] if len(name) < 100 else head
-    tail = (
-        kind + link.ljust(100, b"\0") + b"ustar\x0000" + bytes(64) + major_minor + prefix.ljust(155, b"\0") + bytes(12)
-    )
+    fields = (mode & 0o7777, numbers["uid"], numbers["gid"], numbers["size"], numbers["mtime"])
+    head = name.ljust(100, b"\0") + b"%07o\0%07o\0%07o\0%011o\0%011o\0" % fields
+    owner = bytes(64) + major_minor  # no names of users and groups
+    tail = kind + link.ljust(100, b"\0") + b"ustar\x0000" + owner + prefix.ljust(155, b"\0") + bytes(12)
     return head + b"%06o\0 " % (sum(head) + sum(tail) + 8 * 0x20) + tail
 
 

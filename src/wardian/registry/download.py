@@ -1,6 +1,5 @@
 """Blobs into the store: in parallel, continued where they were cut, never visible before their digest is right."""
 
-import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardian.errors import DigestMismatch, Unavailable
-from wardian.oci.digest import hexadecimal
+from wardian.oci.digest import Hasher, hexadecimal
 from wardian.oci.model import Descriptor
 from wardian.registry.faults import cut, unreachable
 from wardian.registry.transport import Transport
@@ -94,17 +93,21 @@ class Partial:
         if path.exists() and path.stat().st_size <= total:
             with path.open("rb") as file:
                 while chunk := file.read(_CHUNK):
-                    self._count(chunk)
+                    self._content.write(chunk)
 
     @property
     def digest(self) -> str:
         """The digest of what is there."""
-        return f"sha256:{self._hash.hexdigest()}"
+        return self._content.digest
+
+    @property
+    def size(self) -> int:
+        """How many bytes are there."""
+        return self._content.size
 
     def restart(self) -> None:
         """Begin anew."""
-        self._hash = hashlib.sha256()
-        self.size = 0
+        self._content = Hasher()
 
     def receive(self, response: "httpx.Response", advance: Advance | None) -> None:
         """Append a body. Raises ``DigestMismatch`` when it is longer than it may be."""
@@ -119,17 +122,13 @@ class Partial:
                     )
                 with explained(self.path.parent):
                     file.write(chunk)
-                self._count(chunk)
+                self._content.write(chunk)
                 if advance:
                     advance(len(chunk))
 
     def remove(self) -> None:
         """Keep nothing."""
         self.path.unlink(missing_ok=True)
-
-    def _count(self, chunk: bytes) -> None:
-        self._hash.update(chunk)
-        self.size += len(chunk)
 
 
 def _fill(

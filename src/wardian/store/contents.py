@@ -11,13 +11,9 @@ from wardian.errors import WardianError
 from wardian.oci.compression import chunks
 from wardian.oci.digest import Hasher
 from wardian.oci.model import Descriptor
-from wardian.oci.tar import Entry
+from wardian.oci.tar import LINKS, OPAQUE, WHITEOUT, Entry
 from wardian.oci.untar import Source, entries
 from wardian.store.store import Store
-
-WHITEOUT = ".wh."
-OPAQUE = ".wh..wh..opq"
-_LINKS = 40  # symbolic links on one path, as Linux allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +84,7 @@ class Contents:
                 done.append(part)
                 continue
             links += 1
-            if links > _LINKS:
+            if links > LINKS:
                 return None
             target = placed.entry.link
             done = [] if target.startswith("/") else done

@@ -3,7 +3,6 @@
 Everything is written beside its place and renamed when it is whole. The same image gives the same bytes.
 """
 
-import hashlib
 import os
 import tarfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from wardian.errors import DigestMismatch, WardianError
-from wardian.oci.digest import hexadecimal
+from wardian.oci.digest import Hasher, hexadecimal
 from wardian.oci.model import REF_NAME, Descriptor, Index, canonical
 from wardian.oci.reference import Reference
 from wardian.store.files import remove_tree, sync_folder, temporary_name
@@ -77,15 +76,14 @@ class Verified:
     def __init__(self, file: IO[bytes], blob: Descriptor) -> None:
         self._file = file
         self._blob = blob
-        self._hash = hashlib.sha256()
-        self._left = blob.size
+        self._hasher = Hasher()
 
     def read(self, count: int = -1) -> bytes:
         """Some bytes; raises ``DigestMismatch`` at the end of ones that were touched."""
         chunk = self._file.read(count)
-        self._hash.update(chunk)
-        self._left -= len(chunk)
-        if (self._left <= 0 or not chunk) and f"sha256:{self._hash.hexdigest()}" != self._blob.digest:
+        self._hasher.write(chunk)
+        at_end = not chunk or self._hasher.size >= self._blob.size
+        if at_end and self._hasher.digest != self._blob.digest:
             raise DigestMismatch(
                 f"{self._file.name} was changed: it is not {self._blob.digest}",
                 hint="type: wardian store verify --repair",

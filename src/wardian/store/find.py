@@ -43,20 +43,13 @@ def _by_digest(name: str, tagged: list[Tagged]) -> Tagged | None:
 
 
 def _by_name(name: str, tagged: list[Tagged], repository: str | None) -> Tagged | None:
-    """In the project first; elsewhere by the last part of the repository."""
-    wanted = name if ":" in name else f"{name}:"
-    if repository is not None:
-        own = [entry for entry in tagged if f"{entry.reference}".startswith(f"{repository}/{wanted}")]
-        if (
-            own := own
-            if wanted.endswith(":")
-            else [entry for entry in own if entry.reference == f"{repository}/{name}"]
-        ):
-            return _one(name, own)
-    ends = [entry for entry in tagged if f"/{entry.reference}".rpartition("/")[2].startswith(wanted)]
-    return _one(
-        name, ends if wanted.endswith(":") else [entry for entry in ends if entry.reference.endswith(f"/{name}")]
-    )
+    """In the project first; elsewhere by the last part of the repository. Without a tag, any tag will do."""
+
+    def means(said: str) -> bool:
+        return said == name if ":" in name else said.startswith(f"{name}:")
+
+    own = [one for one in tagged if means(one.reference.removeprefix(f"{repository}/"))] if repository else []
+    return _one(name, own or [one for one in tagged if means(one.reference.rpartition("/")[2])])
 
 
 def _one(name: str, found: list[Tagged]) -> Tagged | None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from wardian.errors import WardianError
 from wardian.hosts.base import Host
+from wardian.hosts.sandbox import Namespace
 from wardian.store.files import abandoned, remove_tree
 from wardian.store.reach import living, reach
 from wardian.store.store import Store
-from wardian.store.unpacked import Inside, is_done, marker, remove, removed_if_free, trees
+from wardian.store.unpacked import is_done, marker, remove, removed_if_free, trees
 
 DAY = 86400.0
 
@@ -26,7 +27,7 @@ class Litter:
     why: str
 
 
-def litter(store: Store, inside: Inside | None, *, downloads: float = 30 * DAY) -> list[Litter]:
+def litter(store: Store, inside: Namespace | None, *, downloads: float = 30 * DAY) -> list[Litter]:
     """Everything that may go; downloads when they are unused for so many seconds.
 
     Raises ``WardianError`` when a reference is broken: then it is not certain what is needed.
@@ -47,7 +48,7 @@ def litter(store: Store, inside: Inside | None, *, downloads: float = 30 * DAY) 
 
 
 def prune(
-    store: Store, host: Host, inside: Inside | None, *, downloads: float = 30 * DAY, said: Callable[[Litter], None]
+    store: Store, host: Host, inside: Namespace | None, *, downloads: float = 30 * DAY, said: Callable[[Litter], None]
 ) -> list[Litter]:
     """Remove what ``litter`` finds and return what was removed; each is told to ``said`` after it is gone."""
     removed = []
@@ -61,7 +62,7 @@ def prune(
     return removed
 
 
-def _remove(item: Litter, store: Store, host: Host, inside: Inside | None) -> bool:
+def _remove(item: Litter, store: Store, host: Host, inside: Namespace | None) -> bool:
     if item.kind == "unpacked":
         return inside is not None and removed_if_free(store, host, inside, item.path)
     if item.kind == "temporary" and item.path.is_dir():
@@ -98,7 +99,7 @@ def _blobs(store: Store, needed: set[str]) -> Iterator[Litter]:
             yield Litter("blob", path, path.stat().st_size, "no image has it")
 
 
-def _unpacked(store: Store, inside: Inside | None, needed: set[str]) -> Iterator[Litter]:
+def _unpacked(store: Store, inside: Namespace | None, needed: set[str]) -> Iterator[Litter]:
     for tree in trees(store, inside) if inside else ():
         if f"sha256:{tree.name[:64]}" not in needed:
             yield Litter("unpacked", tree, unpacked_size(tree), "no image has this layer")

@@ -28,14 +28,11 @@ from pathlib import Path
 from wardian.errors import DigestMismatch, Unavailable, WardianError
 from wardian.oci.compression import chunks
 from wardian.oci.digest import Hasher
-from wardian.oci.tar import Entry
+from wardian.oci.tar import LINKS, OPAQUE, WHITEOUT, Entry
 from wardian.oci.untar import Source, entries
 from wardian.store.files import explained
 
-WHITEOUT = ".wh."
-OPAQUE = ".wh..wh..opq"
 _FOLDER = 0o755  # the mode of a folder that a layer only implies
-_LINKS = 40  # symbolic links on one path, as Linux allows
 _FLOOR = 4 << 30  # what any layer may unpack to, and how many times its own size a larger one may
 _RATIO = 200
 _MOST_ENTRIES = 20_000_000
@@ -157,7 +154,7 @@ class _Writer:
                 done.append(part)
                 continue
             links += 1
-            if links > _LINKS:
+            if links > LINKS:
                 raise WardianError(f"{self._name} holds a path through too many links: {folder[:200]!r}")
             done = [] if target.startswith("/") else done
             waiting += reversed(target.split("/"))

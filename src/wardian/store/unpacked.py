@@ -13,12 +13,13 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from wardian import errors
 from wardian.command import Command, Result
 from wardian.errors import WardianError
 from wardian.hosts.base import Host
+from wardian.hosts.sandbox import Namespace
 from wardian.oci.digest import hexadecimal
 from wardian.store.files import WORK, explained, write_file
 from wardian.store.store import Store
@@ -26,25 +27,6 @@ from wardian.store.store import Store
 _DONE = ".done"
 _NONE = f"sha256:{'0' * 64}"
 _PROGRAM = (sys.executable, "-P", "-m", "wardian.store.unpack")
-
-
-class Inside(Protocol):
-    """What must be known of the namespace that owns unpacked trees."""
-
-    @property
-    def kind(self) -> str:
-        """``root``, ``subids`` or ``single``."""
-        ...
-
-    @property
-    def prefix(self) -> tuple[str, ...]:
-        """The words before a command that put it inside."""
-        ...
-
-    @property
-    def xattr(self) -> str:
-        """The attribute namespace of overlayfs there: ``trusted`` or ``user``."""
-        ...
 
 
 class Layer(NamedTuple):
@@ -60,7 +42,7 @@ def layers_of(store: Store, manifest: str) -> list[Layer]:
     return [Layer(blob.digest, diff_id) for blob, diff_id in zip(blobs, store.diff_ids(manifest), strict=True)]
 
 
-def ensure(store: Store, host: Host, inside: Inside, layers: Sequence[tuple[str, str]]) -> list[Path]:
+def ensure(store: Store, host: Host, inside: Namespace, layers: Sequence[tuple[str, str]]) -> list[Path]:
     """The folders of layers, given as (digest, DiffID), in their order; those that are not there are unpacked now.
 
     Nobody prunes them before this process ends.
@@ -85,7 +67,7 @@ def _leased(store: Store, tree: Path) -> bool:
     return True
 
 
-def folder(store: Store, inside: Inside, diff_id: str) -> Path:
+def folder(store: Store, inside: Namespace, diff_id: str) -> Path:
     """Where a layer is unpacked, or would be."""
     kind = "" if inside.kind == "root" else f".{inside.kind}"
     return store.unpacked / f"{hexadecimal(diff_id)}{kind}"
@@ -101,14 +83,14 @@ def marker(tree: Path) -> Path:
     return tree.with_name(tree.name + _DONE)
 
 
-def trees(store: Store, inside: Inside) -> list[Path]:
+def trees(store: Store, inside: Namespace) -> list[Path]:
     """Every folder that this kind of namespace unpacked, finished or not."""
     wanted = folder(store, inside, _NONE).name.removeprefix(hexadecimal(_NONE))
     found = store.unpacked.iterdir() if store.unpacked.is_dir() else ()
     return sorted(path for path in found if re.fullmatch(rf"[0-9a-f]{{64}}{re.escape(wanted)}", path.name))
 
 
-def changed(host: Host, inside: Inside, tree: Path) -> str | None:
+def changed(host: Host, inside: Namespace, tree: Path) -> str | None:
     """What somebody did to a finished tree; None when it is as it was made."""
     try:
         expected = json.loads(marker(tree).read_bytes())["fingerprint"]
@@ -118,7 +100,7 @@ def changed(host: Host, inside: Inside, tree: Path) -> str | None:
     return None if json.loads(said.stdout)["fingerprint"] == expected else "was changed since it was unpacked"
 
 
-def removed_if_free(store: Store, host: Host, inside: Inside, tree: Path) -> bool:
+def removed_if_free(store: Store, host: Host, inside: Namespace, tree: Path) -> bool:
     """Remove a tree unless a running process uses it, or is about to mark it; whether it is gone."""
     with store.lock(_lock(tree)):
         try:
@@ -132,7 +114,7 @@ def removed_if_free(store: Store, host: Host, inside: Inside, tree: Path) -> boo
     return True
 
 
-def remove(host: Host, inside: Inside, tree: Path) -> None:
+def remove(host: Host, inside: Namespace, tree: Path) -> None:
     """Remove a tree from inside the namespace that owns its files; the marker goes first."""
     marker(tree).unlink(missing_ok=True)
     host.run(Command((*inside.prefix, "rm", "-rf", "--", str(tree)), changes=True)).check()
@@ -142,7 +124,7 @@ def _lock(tree: Path) -> str:
     return f"unpack-{tree.name}"
 
 
-def _unpack_once(store: Store, host: Host, inside: Inside, layer: Layer) -> None:
+def _unpack_once(store: Store, host: Host, inside: Namespace, layer: Layer) -> None:
     tree = folder(store, inside, layer.diff_id)
     with store.lock(_lock(tree)):
         if is_done(tree):
@@ -164,7 +146,7 @@ def _unpack_once(store: Store, host: Host, inside: Inside, layer: Layer) -> None
             host.run(Command((*inside.prefix, "rm", "-rf", "--", str(scratch)), changes=True))
 
 
-def _command(store: Store, inside: Inside, layer: Layer, target: Path) -> Command:
+def _command(store: Store, inside: Namespace, layer: Layer, target: Path) -> Command:
     program = (*_PROGRAM, str(store.path(layer.digest)), str(target))
     options = ("--xattr", inside.xattr, "--diff-id", layer.diff_id)
     owners = ("--no-owners",) if inside.kind == "single" else ()

@@ -1,8 +1,13 @@
 """How much disk the store takes, and which image is to blame."""
 
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from wardian.oci.model import REF_NAME
 from wardian.store.gc import unpacked_size
 from wardian.store.reach import Reach
 from wardian.store.store import SUBJECT, Store
@@ -40,26 +45,33 @@ class Usage:
 
 def usage(store: Store) -> Usage:
     """Measure the store. A blob that several references have is counted once."""
-    blobs = sum(path.stat().st_size for path in store.blobs.iterdir()) if store.blobs.is_dir() else 0
-    trees = [path for path in store.unpacked.iterdir() if path.suffix != ".done"] if store.unpacked.is_dir() else []
-    downloads = sum(path.stat().st_size for path in store.downloads.glob("*/*"))
+    trees = [path for path in store.unpacked.glob("*") if path.suffix != ".done"]
+    blobs, downloads = _sizes(store.blobs.glob("*")), _sizes(store.downloads.glob("*/*"))
     return Usage(blobs, sum(map(unpacked_size, trees)), downloads, tuple(_images(store)))
 
 
+def _sizes(paths: Iterable[Path]) -> int:
+    """The bytes of some files; one may be pruned meanwhile."""
+    total = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
 def _images(store: Store) -> list[ImageUsage]:
-    tagged = store.references()
     needs: dict[str, dict[str, int]] = {}
-    for listed in store.index().manifests:
+    listing = store.index().manifests  # read once: others tag and untag
+    for listed in listing:
         found = Reach()
         found.add(store, listed)
         owner = listed.annotations.get(SUBJECT, listed.digest)
         needs[owner] = {**needs.get(owner, {}), **found.blobs}
+    held = Counter(blob for blobs in needs.values() for blob in blobs)
     images = []
-    for entry in tagged:
-        digest = entry.descriptor.digest
-        own = needs[digest]
-        others = set().union(*(blobs for other, blobs in needs.items() if other != digest))
-        shared = sum(size for blob, size in own.items() if blob in others)
-        size = sum(own.values())
-        images.append(ImageUsage(entry.reference, digest, size, shared, size - shared))
-    return images
+    for entry in listing:
+        if reference := entry.annotations.get(REF_NAME):
+            own = needs[entry.digest]
+            size, unique = sum(own.values()), sum(size for blob, size in own.items() if held[blob] == 1)
+            images.append(ImageUsage(reference, entry.digest, size, size - unique, unique))
+    return sorted(images, key=lambda image: image.reference)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from wardian.errors import WardianError
 from wardian.hosts.base import Host
+from wardian.hosts.sandbox import Namespace
 from wardian.oci.model import Index
 from wardian.store.files import write_file
 from wardian.store.reach import Broken, Reach, reach
 from wardian.store.store import Store
-from wardian.store.unpacked import Inside, changed, is_done, removed_if_free, trees
+from wardian.store.unpacked import changed, is_done, removed_if_free, trees
 
 _WINDOW = 1 << 20
 
@@ -28,7 +29,7 @@ class Fault:
     repair: Callable[[], object]  # looks again before it does something; False: a running container is in the way
 
 
-def verify(store: Store, host: Host, inside: Inside | None, *, note: Callable[[str], None]) -> list[Fault]:
+def verify(store: Store, host: Host, inside: Namespace | None, *, note: Callable[[str], None]) -> list[Fault]:
     """Everything that is wrong in the store; ``inside`` is None where unpacked trees cannot be looked into."""
     if not (store.root / "oci-layout").exists():
         return []
@@ -123,7 +124,7 @@ def _records(store: Store, gone: frozenset[str]) -> Iterator[Fault]:
         yield Fault(str(path), what, "remove it", partial(path.unlink, missing_ok=True))
 
 
-def _trees(store: Store, host: Host, inside: Inside | None) -> Iterator[Fault]:
+def _trees(store: Store, host: Host, inside: Namespace | None) -> Iterator[Fault]:
     """Unpacked layers that somebody changed, or that were never finished."""
     if inside is None or not store.unpacked.is_dir():
         return

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from wardian.oci.model import EMPTY, MANIFEST, SPDX, Descriptor, Manifest
-from wardian.oci.sbom import EMPTY_CONFIG, Package, document, referrer
+from wardian.oci.sbom import Package, document
 
 TORCH = Package("pypi", "torch", "2.13.0+cpu", "a" * 64, "https://download.example.org/torch.whl")
 GPP = Package(
@@ -72,11 +71,3 @@ def test_paths_and_passwords_of_this_machine_stay_out(url: str) -> None:
 def test_names_that_look_alike_get_different_identifiers() -> None:
     data = json.loads(document("x", [Package("pypi", "a", "1+b"), Package("pypi", "a", "1_b")]))
     assert len({package["SPDXID"] for package in data["packages"]}) == 3
-
-
-def test_the_referrer_names_its_subject() -> None:
-    subject = Descriptor(MANIFEST, "sha256:" + "1" * 64, 10, {"some": "note"})
-    sbom, config = Descriptor(SPDX, "sha256:" + "2" * 64, 20), Descriptor("x", "sha256:" + "3" * 64, len(EMPTY_CONFIG))
-    made = Manifest.parse(referrer(subject, sbom, config).to_bytes())
-    assert made.subject == Descriptor(MANIFEST, subject.digest, 10)
-    assert (made.artifact_type, made.config.media_type, made.layers) == (SPDX, EMPTY, (sbom,))

@@ -12,8 +12,7 @@ from tests.images import add_image, layer
 from wardian.errors import WardianError
 from wardian.hosts.local import LocalHost
 from wardian.oci.digest import sha256
-from wardian.oci.model import INDEX, MANIFEST, SPDX, Descriptor, Index
-from wardian.oci.sbom import EMPTY_CONFIG, referrer
+from wardian.oci.model import EMPTY, INDEX, MANIFEST, SPDX, Descriptor, Index, Manifest
 from wardian.store.files import temporary_name
 from wardian.store.gc import DAY, Litter, litter, prune
 from wardian.store.reach import reach
@@ -51,8 +50,8 @@ def spoil(store: Store, digest: str, content: bytes = b"spoilt") -> None:
 
 
 def with_sbom(store: Store, subject: Descriptor) -> Descriptor:
-    sbom, config = store.put(b'{"sbom":1}', SPDX), store.put(EMPTY_CONFIG, "x")
-    attached = store.put(referrer(subject, sbom, config).to_bytes(), MANIFEST)
+    sbom, config = store.put(b'{"sbom":1}', SPDX), store.put(b"{}", EMPTY)
+    attached = store.put(Manifest(config, (sbom,), subject=subject, artifact_type=SPDX).to_bytes(), MANIFEST)
     store.attach(subject.digest, attached)
     return sbom
 
@@ -283,6 +282,17 @@ def test_usage_counts_shared_blobs_once(store: Store) -> None:
     assert all(image.size == image.shared + image.unique for image in by_name.values())
     assert sum(image.unique for image in by_name.values()) + shared == found.blobs
     assert json.loads(json.dumps(found.to_json()))["total"] == found.total
+
+
+def test_usage_is_measured_beside_others_who_tag(store: Store) -> None:
+    class Busy(Store):
+        def index(self) -> Index:
+            found = super().index()
+            for entry in found.manifests:
+                Store(self.root).untag(entry.annotations["org.opencontainers.image.ref.name"])
+            return found
+
+    assert [image.reference for image in usage(Busy(store.root)).images] == ["empo/dev:latest", "empo/train:latest"]
 
 
 def shared_digest(store: Store) -> str:
