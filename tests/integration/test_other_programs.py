@@ -6,13 +6,18 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
+from tests.images import add_image, layer
 from tests.integration.registry import start_registry
 from wardian.hosts.local import LocalHost
+from wardian.oci.digest import sha256
+from wardian.oci.model import DOCKER_MANIFEST, LAYER, LAYER_ZSTD, MANIFEST, Manifest
 from wardian.oci.reference import Reference
 from wardian.registry.client import open_registry
 from wardian.store.store import Store
@@ -98,6 +103,35 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
+
+
+@pytest.mark.parametrize("kind", ["the same layer twice", "a zstd layer", "a plain layer", "docker's manifest"])
+def test_skopeo_reads_archives_and_layouts_of_odd_images(
+    wardian: Wardian, home: Path, need: Need, tmp_path: Path, kind: str
+) -> None:
+    need("skopeo")
+    store, tars = Store(home / "store"), [layer({"a": b"1"}), layer({"b": b"2"})]
+    plain = store.manifest(add_image(store, "odd/image:1", [*tars, tars[0]] if "twice" in kind else tars).digest)
+    blobs, config = plain.layers, plain.config
+    if "zstd" in kind:
+        blobs = (store.put(zstandard.compress(tars[0]), LAYER_ZSTD), *blobs[1:])
+    if "plain" in kind:
+        blobs = (store.put(tars[0], LAYER), *blobs[1:])
+    if "docker" in kind:
+        config = replace(config, media_type="application/vnd.docker.container.image.v1+json")
+        blobs = tuple(replace(one, media_type="application/vnd.docker.image.rootfs.diff.tar.gzip") for one in blobs)
+    media_type = DOCKER_MANIFEST if "docker" in kind else MANIFEST
+    store.tag("odd/image:1", store.put(Manifest(config, blobs, media_type=media_type).to_bytes(), media_type))
+    wardian("export", "odd/image:1", "--format", "docker", "-o", str(tmp_path / "a.tar"))
+    wardian("export", "odd/image:1", "-o", str(tmp_path / "layout"))
+    diff_ids = [sha256(tar) for tar in tars] + ([sha256(tars[0])] if "twice" in kind else [])
+    assert (
+        json.loads(said("skopeo", "inspect", "--config", f"docker-archive:{tmp_path}/a.tar"))["rootfs"]["diff_ids"]
+        == diff_ids
+    )
+    assert json.loads(said("skopeo", "inspect", f"docker-archive:{tmp_path}/a.tar"))["Layers"] == diff_ids
+    said("skopeo", "copy", "-q", f"oci-archive:{tmp_path}/a.tar", f"oci:{tmp_path}/one:1")
+    said("skopeo", "copy", "-q", f"oci:{tmp_path}/layout", f"oci:{tmp_path}/two:1")
 
 
 @pytest.fixture

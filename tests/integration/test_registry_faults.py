@@ -354,6 +354,30 @@ def test_a_helm_chart_is_no_image(tmp_path: Path, fakes: Fakes, client: Clients,
         client().registry.pull(reference, AMD64, Store(tmp_path / "store"))
 
 
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        "application/vnd.docker.image.rootfs.diff.tar.zstd",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "application/vnd.oci.image.layer.v1.tar",
+        "application/vnd.oci.image.layer.v1.tar+zstd",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+    ],
+)
+def test_layers_of_every_kind_are_taken(
+    tmp_path: Path, fakes: Fakes, client: Clients, image: Image, media_type: str
+) -> None:
+    fake, store = fakes(), Store(tmp_path / "store")
+    reference, (path, content) = serve(fake, image), blob_of(image)
+    fake.on(path, Answer(body=content))
+    body = Manifest(image[1].config, (Descriptor(media_type, *_parts(image[1].layers[0])),)).to_bytes()
+    fake.on("/v2/acme/image/manifests/1", Answer(body=body))
+    found = client().registry.pull(reference, AMD64, store)
+    assert store.read(found.digest) == body
+
+
 def _parts(blob: Descriptor) -> tuple[str, int]:
     return blob.digest, blob.size
 

@@ -26,16 +26,17 @@ DOCKER_SCHEMA_1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{k
 MANIFESTS = (MANIFEST, DOCKER_MANIFEST)
 INDEXES = (INDEX, DOCKER_LIST)
 
+_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 _AS_OCI = {
     DOCKER_MANIFEST: MANIFEST,
     DOCKER_LIST: INDEX,
     "application/vnd.docker.container.image.v1+json": CONFIG,
     "application/vnd.docker.image.rootfs.diff.tar": LAYER,
     "application/vnd.docker.image.rootfs.diff.tar.gzip": LAYER_GZIP,
-    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": (
-        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
-    ),
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": LAYER_ZSTD,
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": _FOREIGN + "+gzip",
 }
+LAYERS = frozenset(form + kind for form in (LAYER, _FOREIGN) for kind in ("", "+gzip", "+zstd"))
 REF_NAME = "org.opencontainers.image.ref.name"
 
 

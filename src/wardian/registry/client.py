@@ -16,9 +16,7 @@ from wardian.oci.model import (
     CONFIG,
     DOCKER_SCHEMA_1,
     INDEXES,
-    LAYER,
-    LAYER_GZIP,
-    LAYER_ZSTD,
+    LAYERS,
     MANIFESTS,
     Descriptor,
     Index,
@@ -44,7 +42,6 @@ MANIFEST_LIMIT = 4 << 20  # bytes. Source: distribution-spec, «Pushing Manifest
 CONFIG_LIMIT = 16 << 20
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 _HUB = "registry-1.docker.io"
-_LAYERS = (LAYER, LAYER_GZIP, LAYER_ZSTD, oci_media_type("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"))
 BUILT = "dev.wardian.built"
 
 
@@ -122,7 +119,7 @@ class Registry:
         store.claim()
         descriptor, body = self._resolve(reference, platform)
         image = Manifest.parse(body)
-        if strange := [layer.media_type for layer in image.layers if oci_media_type(layer.media_type) not in _LAYERS]:
+        if strange := [layer.media_type for layer in image.layers if oci_media_type(layer.media_type) not in LAYERS]:
             raise WardianError(f"{reference} is no container image: it holds {strange[0]!r}")
         layers = {layer.digest: layer for layer in image.layers}.values()
         missing = [layer for layer in layers if not store.has(layer.digest, layer.size)]
