@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.indexes import Index, serve
+from wardian.verbs import doctor
+
 Wardian = Callable[..., Any]
 Need = Callable[..., None]
 
@@ -43,6 +46,28 @@ def test_a_machine_without_anything_says_what_to_type(
     assert "apt-get install bubblewrap" in said.out
     assert "✗ bwrap" in said.out
     assert said.out.splitlines()[-1] == "images cannot be built and run here yet"
+
+
+def test_the_network_is_tried_and_each_place_named(
+    wardian: Wardian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "UV_INDEX", "UV_FIND_LINKS", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with serve(Index(tmp_path, auth=True)) as asks, serve(Index(tmp_path)) as mirror:
+        monkeypatch.setattr(doctor, "DEBIAN", f"{mirror.url}/files/absent/InRelease")
+        monkeypatch.setenv("UV_DEFAULT_INDEX", asks.simple)
+        monkeypatch.setenv("UV_INDEX", "http://127.0.0.1:1/simple")
+        found = wardian("doctor", "--network", "--json", code=None).json()["findings"]
+
+    reached = {finding["said"]: finding for finding in found if finding["name"] == "reach"}
+    states = {said: finding["state"] for said, finding in reached.items()}
+    assert states.pop(f"{asks.simple}/ answers 401") == "ok"  # a server that asks who we are is there
+    assert states.pop(f"{mirror.url}/files/absent/InRelease answers 404") == "ok"
+    ((refused, state),) = states.items()
+    assert "127.0.0.1" in refused
+    assert state == "missing"
+    assert reached[refused]["needed_for"] == "lock: http://127.0.0.1:1/simple/"
 
 
 @pytest.mark.engine
