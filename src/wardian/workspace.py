@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from wardian.console import Console
@@ -127,7 +128,7 @@ class Workspace:
             except WardianError:
                 raise error from None
         if len(variants) > 1:
-            listed = ", ".join(variant.id for variant in variants)
+            listed = ", ".join(quote(variant.id) for variant in variants)
             raise SpecError(f"{name} has {len(variants)} variants", hint=f"type one of: {listed}")
         if variants:
             return self.built(variants[0])
@@ -146,9 +147,9 @@ class Workspace:
             if locked and labels.get(f"{OURS}lock") == lock_digest(locked):
                 return entry
         if not found or variant.axes:
-            raise WardianError(f"image {variant.id} is not built", hint=f"type: wardian build {variant.id}")
+            raise WardianError(f"image {variant.id} is not built", hint=f"type: wardian build {quote(variant.id)}")
         older = find(self.store, variant.name, self.repository)
-        self.console.note(f"image {variant.id} was built from another lock; type: wardian build {variant.id}")
+        self.console.note(f"image {variant.id} was built from another lock; type: wardian build {quote(variant.id)}")
         return older
 
     def _variants(self, name: str) -> "tuple[Variant, ...]":
@@ -222,13 +223,16 @@ def _defaults(pyproject: str) -> dict[str, object]:
 
 def find_root(start: Path) -> Path:
     """The nearest folder at or above ``start`` with a wardian.toml, or a pyproject.toml with ``[tool.wardian]``."""
-    for folder in (start, *start.parents):
+    return next((folder for folder in (start, *start.parents) if _has_file(folder)), start)
+
+
+def _has_file(folder: Path) -> bool:
+    try:
         if (folder / FILE).exists():
-            return folder
-        project = folder / "pyproject.toml"
-        if project.is_file() and TABLE.search(project.read_text(encoding="utf-8", errors="replace")):
-            return folder
-    return start
+            return True
+        return TABLE.search((folder / "pyproject.toml").read_text(encoding="utf-8", errors="replace")) is not None
+    except OSError:  # none, or somebody else's, as above a folder of one's own
+        return False
 
 
 def open_workspace(*, project: str | None, as_json: bool, verbose: bool, settings: tuple[str, ...]) -> Workspace:
