@@ -65,8 +65,6 @@ class _Scanner:
             self.counts[table] = self.counts.get(table, -1) + 1
             table = (*table, self.counts[table])
             self.mark(table)
-        elif table in self.counts:
-            table = (*table, self.counts[table])
         self.at = end
         return table
 

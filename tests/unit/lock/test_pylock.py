@@ -214,6 +214,14 @@ def test_a_broken_lock_is_named(text: str) -> None:
         read(text, source="pylock.x.toml")
 
 
+def test_a_distribution_without_a_file_is_named() -> None:
+    with pytest.raises(SpecError, match=r"pylock.x.toml: a: has no file"):
+        read(
+            answer('[[packages]]\nname = "a"\nversion = "1"\nvcs = { type = "git", url = "u", commit-id = "c" }\n'),
+            source="pylock.x.toml",
+        )
+
+
 def test_pins() -> None:
     assert pins(answer(ANY)) == {"a": "1"}
 

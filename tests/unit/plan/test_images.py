@@ -11,7 +11,8 @@ from tests.unit.plan.factory import PYTHON, deb, locked, planned, sha, simple, v
 from wardian.errors import SpecError, WardianError
 from wardian.lock.model import Lock
 from wardian.plan.bins import LAYERS
-from wardian.plan.images import CA_BUNDLE, Content, ImagePlan, plan, repository_of
+from wardian.plan.images import CA_BUNDLE, Content, ImagePlan, plan, repository_of, system
+from wardian.plan.labels import annotations
 from wardian.plan.layers import (
     Apt,
     BaseLayers,
@@ -323,6 +324,27 @@ def test_matrix_variants_have_names_of_their_own() -> None:
         ("demo/train:cu1241", "demo/train:latest"),
         ("demo/train:cu1180",),
     ]
+
+
+def test_a_source_distribution_is_built_in_the_layers_of_packages_alone() -> None:
+    entries = [locked(bootstrap=True, debs=(deb("git"),), **PYTHON), locked(debs=(deb("vim"),), **PYTHON)]
+    (bottom,) = variants(base=FAMILY["base"])
+    own = system(bottom, entries[:1], (), 1_577_836_800)
+    assert own == planned({"base": FAMILY["base"]}, {"base": entries[0]})["base"].system
+    whole = system(bottom, entries, (deb("g++"),), 1_577_836_800)
+    assert (whole[:2], [[one.name for one in layer.debs] for layer in whole[1:] if isinstance(layer, Apt)]) == (
+        own, [["git"], ["vim"], ["g++"]]
+    )  # fmt: skip
+
+
+def test_the_labels_that_a_registry_shows_are_those_of_oci_and_of_wardian() -> None:
+    said = full(labels={"org.example.team": "x"}).labels
+    assert annotations(said) == {name: value for name, value in said.items() if name != "org.example.team"}
+
+
+def test_a_layer_of_a_foreign_base_is_named_by_what_it_stands_for() -> None:
+    image = planned({"train": {"from": "debian:12"}}, {"train": locked(base="debian:12")})["train"]
+    assert title(image.layers[0]) == "base debian:12"
 
 
 def test_references_start_with_the_registry_or_the_project() -> None:

@@ -89,6 +89,7 @@ export EXPORTED = spaced out   # a comment
 
 EMPTY=
 HASH=a#b
+BRACES=${not a name}
 SINGLE='it is ${PLAIN} \\n literal' # after
 DOUBLE="say \\"hi\\"\\tto ${PLAIN} \\$5 \\x"
 MANY="line one
@@ -110,6 +111,7 @@ def test_dotenv() -> None:
         "EXPORTED": "spaced out",
         "EMPTY": "",
         "HASH": "a#b",
+        "BRACES": "${not a name}",
         "SINGLE": "it is ${PLAIN} \\n literal",
         "DOUBLE": 'say "hi"\tto value $5 \\x',
         "MANY": "line one\nline two",

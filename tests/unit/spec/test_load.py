@@ -143,6 +143,9 @@ def test_every_fault_is_told_at_once(wrong: set[str]) -> None:
         ("matrix = { python = ['abc'] }\ntags = ['{python}']", "matrix.python[0]: 'abc' is not a Python version"),
         ("matrix = { python = ['3.11', '3.11'] }\ntags = ['{python}']", "images.train.matrix.python: names 3.11 twice"),
         ("[run]\nshm = -1", "-1 is not a size"),
+        ("files = [' ']", "images.train.files[0]: is empty"),
+        ("tags = ['{os}']", "images.train.tags: nothing fills {os} (axes here: none)"),
+        (f"tags = ['{{python}}{'x' * 126}']", "is longer than a registry takes (at most 128 characters)"),
         ("[run]\nshm = true", "is not a size"),
         ("[run]\nimage = 'trian'", "there is no image 'trian' (did you mean train?)"),
         ("[run]\nimage = 'train[python=3.11]'", "(there is: train)"),
@@ -153,6 +156,13 @@ def test_every_fault_is_told_at_once(wrong: set[str]) -> None:
 )
 def test_one_fault(more: str, says: str) -> None:
     assert says in only(file(more + "\n"))
+
+
+def test_a_table_of_images_without_one() -> None:
+    assert (
+        only(Source("f.toml", '[project]\nname = "x"\n[images]\n'))
+        == "f.toml:3: images: there is no image (write [images.NAME] and from = …)"
+    )
 
 
 def test_underscores_are_not_hyphens_in_a_file() -> None:

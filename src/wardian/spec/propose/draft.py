@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from wardian.errors import SpecError
 from wardian.spec import toml
 from wardian.spec.load import load
-from wardian.spec.paths import Path, leaves, text
+from wardian.spec.paths import Path, leaves, lookup, text
 from wardian.spec.propose.shell import Step
 from wardian.spec.sources import Source
 
@@ -141,10 +141,7 @@ def sound(tables: dict[str, Any]) -> list[str]:
         try:
             load([Source("proposal", values=tables)])
         except SpecError as error:
-            places = {fault.path: fault.message for fault in error.faults}
-            if not (taken := _take_out(tables, places)):
-                break
-            out += taken
+            out += _take_out(tables, {fault.path: fault.message for fault in error.faults})
             tables["images"]["train"].setdefault("from", f"bootstrap:debian:{SUITES['3.11']}")
         else:
             tables["images"] = {name: _filled(image) for name, image in tables["images"].items()}
@@ -160,8 +157,9 @@ def _take_out(tables: dict[str, Any], places: dict[str, str]) -> list[str]:
     out = []
     for path, value in reversed(known):  # from the back, so that numbers of list elements stay right
         place = next((place for place in places if place == text(path) or _inside(place, path)), None)
-        if place is None or not _remove(tables, path):
+        if place is None:
             continue
+        del lookup(tables, path[:-1])[path[-1]]
         message = places.pop(place)
         shown = "" if "env" in path or repr(value) in message else f" = {value!r}"
         out.append(f"{text(path)}{shown}: {message}")
@@ -171,14 +169,6 @@ def _take_out(tables: dict[str, Any], places: dict[str, str]) -> list[str]:
 def _inside(place: str, path: Path) -> bool:
     """Whether a fault lies inside a list element that is a table (``copy[0].source``)."""
     return isinstance(path[-1], int) and place.startswith(text(path) + ".")
-
-
-def _remove(tables: dict[str, Any], path: Path) -> bool:
-    here: Any = tables
-    for part in path[:-1]:
-        here = here[part]
-    del here[path[-1]]
-    return True
 
 
 def written(tables: dict[str, Any], title: str, comments: list[str]) -> str:

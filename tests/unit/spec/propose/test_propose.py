@@ -88,6 +88,12 @@ def test_secrets_do_not_reach_the_proposal() -> None:
     assert "env-pass" in found.text
 
 
+def test_a_step_that_needs_a_secret_is_left_to_a_person() -> None:
+    found = propose({"Dockerfile": "FROM x\nRUN --mount=type=secret,id=key cat /run/secrets/key\n"}, name="x")
+    assert "#   Dockerfile:2: RUN --mount=type=secret,id=key cat /run/secrets/key   (needs a secret)" in found.text
+    assert "run = " not in found.text
+
+
 def test_what_has_no_place_is_counted() -> None:
     found = propose({"Dockerfile": "FROM x\nUSER me\n"}, name="x")
     assert found.notes == ("1 thing had no place; see the comments at the file's end",)
