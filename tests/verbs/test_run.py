@@ -132,6 +132,19 @@ def test_an_image_of_another_lock_still_runs_and_says_so(wardian: Wardian, proje
     assert (done.out, done.err) == ("hi\n", "image train was built from another lock; type: wardian build train\n")
 
 
+def test_the_file_may_leave_the_image_to_a_variable(
+    wardian: Wardian, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "wardian.toml").write_text(
+        '[project]\nname = "other"\n[images.own]\nfrom = "debian"\n[run]\nimage = "${TRAINER_IMAGE:-own}"\n'
+    )
+    assert "image own is not built" in wardian("run", "--", "true", cwd=other, code=125).err
+    monkeypatch.setenv("TRAINER_IMAGE", "demo/train:latest")
+    assert wardian("run", "--", "echo", "played", cwd=other).out == "played\n"
+
+
 def test_without_a_project_an_image_of_the_store_runs(wardian: Wardian, project: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

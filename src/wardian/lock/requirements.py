@@ -113,7 +113,7 @@ def _groups(data: Mapping[str, Any], groups: Sequence[str]) -> Iterator[str]:
 def _extras(table: Mapping[str, Any] | None, extras: Sequence[str]) -> Iterator[str]:
     if table is None:
         raise SpecError([Fault("project", "is not there, but extras of it are asked for", "pyproject.toml")])
-    for name in ("dependencies", "optional-dependencies"):
+    for name in ("dependencies", "optional-dependencies") if any(extras) else ("dependencies",):
         if name in table.get("dynamic", ()):
             raise SpecError(
                 [Fault(f"project.{name}", "is dynamic: only a build would tell it", "pyproject.toml")],

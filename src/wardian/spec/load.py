@@ -127,7 +127,7 @@ def _interpolated(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[d
             return value
 
     copy = deepcopy(data)
-    for table in ("run", "mounts", "services"):
+    for table in ("run", "mounts"):
         if table in copy:
             copy[table] = filled(copy[table], (table,))
     return copy, faults

@@ -129,6 +129,13 @@ def test_dependencies_that_only_a_build_tells() -> None:
         of_pyproject(text, groups=[], extras=[""], project=False)
 
 
+def test_extras_that_only_a_build_tells_matter_when_they_are_asked_for() -> None:
+    text = '[project]\nname = "x"\ndependencies = ["a"]\ndynamic = ["optional-dependencies"]\n'
+    assert of_pyproject(text, groups=[], extras=[""], project=True) == ("a",)
+    with pytest.raises(SpecError, match=r"project\.optional-dependencies: is dynamic"):
+        of_pyproject(text, groups=[], extras=["dev"], project=False)
+
+
 def test_extras_without_a_project() -> None:
     with pytest.raises(SpecError, match="extras of it are asked for"):
         of_pyproject("", groups=[], extras=["x"], project=False)

@@ -92,7 +92,7 @@ class Draft(Step):
         found = []
         if (self.project or self.extras) and not self.packaged:
             found.append(
-                "the project is to be installed, but no pyproject.toml has a [project]: write one, then set project"
+                "the project is to be installed, but no pyproject.toml has a [project] with its dependencies: write it"
             )
         if extras := [extra for extra in self.optional if extra not in self.extras]:
             found.append(f"pyproject.toml has extras: {', '.join(extras)}; add the ones you need to extras")

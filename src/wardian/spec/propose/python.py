@@ -24,12 +24,12 @@ def add_pyproject(draft: Draft, content: str) -> None:
         draft.left.append(f"pyproject.toml is not valid TOML: {error}")
         return
     project = _table(data, "project")
-    draft.packaged = bool(project)
+    draft.packaged = bool(project) and "dependencies" not in _list(project, "dynamic")
     if isinstance(name := project.get("name"), str):
         draft.name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:100].strip("-") or draft.name
     if isinstance(requires := project.get("requires-python"), str):
         draft.requires = requires
-    if project.get("dependencies") or "dependencies" in _list(project, "dynamic"):
+    if project.get("dependencies"):
         draft.extras.append("")
     draft.optional += list(_table(project, "optional-dependencies"))
     if project and "build-system" in data:

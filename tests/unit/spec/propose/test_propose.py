@@ -53,6 +53,23 @@ def test_a_pin_is_stronger_than_a_range() -> None:
     assert train["python"] == "3.12"
 
 
+@pytest.mark.parametrize("project", ["", '[project]\nname = "p"\ndynamic = ["version", "dependencies"]\n'])
+def test_a_project_whose_dependencies_are_not_written_is_not_installed(project: str) -> None:
+    """setup.py alone, or dependencies that setuptools reads elsewhere: no lock could be made of them."""
+    found = propose(
+        {
+            "Dockerfile": "FROM python:3.11\nCOPY . /app\nRUN pip install -e /app\n",
+            "pyproject.toml": f"{project}[build-system]\nrequires = []\n",
+            "requirements.txt": "torch\n",
+        },
+        name="x",
+    )
+    train = tomllib.loads(found.text)["images"]["train"]
+    assert not {"project", "extras"} & train.keys()
+    assert train["files"] == ["requirements.txt"]
+    assert "no pyproject.toml has a [project] with its dependencies" in found.text
+
+
 def test_the_name_is_made_fit() -> None:
     assert proposed(pyproject='[project]\nname = "My.Lib_2"\n')["project"]["name"] == "my-lib-2"
     assert proposed(pyproject='[project]\nname = "___"\n')["project"]["name"] == "x"
