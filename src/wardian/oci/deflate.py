@@ -94,7 +94,7 @@ def _nine_bit(data: bytes) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096)
 def _run(byte: int, count: int) -> tuple[int, int]:
-    """Bits and their number for ``count`` times the same byte: once as it is, then matches at distance 1."""
+    """Bits and their number for ``count`` (4 or more) times a byte: once as it is, then matches at distance 1."""
     bits, width, left = _EIGHT[byte], 8, count - 1
     while left >= 3:
         length = 258 if left >= 261 or left == 258 else min(left, 257 if left <= 257 else left - 3)
@@ -102,9 +102,6 @@ def _run(byte: int, count: int) -> tuple[int, int]:
         bits |= code << width
         width += size
         left -= length
-    for _ in range(left):
-        bits |= _EIGHT[byte] << width
-        width += 8
     return bits, width
 
 

@@ -54,10 +54,7 @@ def read_directory(file: BinaryIO, wheel: str) -> tuple[Member, ...]:
     """All members in the order of the directory. Raises ``WheelRefused``, naming ``wheel``, for anything doubtful."""
     start, size, count = _find_directory(file, wheel)
     file.seek(start)
-    content = file.read(size)
-    if len(content) != size:
-        raise WheelRefused(wheel, "is cut off in its directory")
-    members = tuple(_parse(content, count, wheel))
+    members = tuple(_parse(file.read(size), count, wheel))
     located = {
         member.offset: _locate(file, member, wheel) for member in sorted(members, key=lambda member: member.offset)
     }

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from wardian.command import Command
+from wardian.command import Ask, Command
 from wardian.errors import CommandFailed, Unavailable
+from wardian.hosts.base import ask
 from wardian.hosts.local import LocalHost
 
 HOST = LocalHost()
@@ -100,6 +101,13 @@ def test_a_program_that_is_not_here_or_none_is_named(way: str, tmp_path: Path) -
     for argv in (("no-such-program",), (str(plain),), (str(tmp_path),)):
         with pytest.raises(Unavailable, match=r"on this machine|cannot be started"):
             HOST.run(Command(argv)) if way == "run" else HOST.stream(Command(argv), line=lambda _: None)
+
+
+def test_a_question_is_asked_checked_and_read() -> None:
+    size = Ask(shell("echo 42"), lambda result: int(result.stdout))
+    assert ask(HOST, size) == 42
+    with pytest.raises(CommandFailed, match="sh exited with 3: why"):
+        ask(HOST, Ask(shell("echo why >&2; exit 3"), lambda result: int(result.stdout)))
 
 
 def test_each_command_is_shown_before_it_runs() -> None:

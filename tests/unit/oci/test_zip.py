@@ -200,3 +200,31 @@ def test_rubbish_is_never_a_bug(data: bytes) -> None:
             everything(content)
         except WheelRefused:
             pass
+
+
+def wide(extra: bytes, size: int = 5, *, offset: int = 0) -> bytes:
+    """A zip of one stored file whose sizes stand in the field ``extra`` of its directory entry."""
+    full, name, content = 0xFFFFFFFF, b"a", b"first"
+    head = (zlib.crc32(content), len(content), size, len(name))
+    local = struct.pack("<4s5H3L2H", b"PK\x03\x04", 45, 0, 0, 0, 33, *head, 0) + name + content
+    fields = (0x032D, 45, 0, 0, 0, 33, head[0], full, full, len(name), len(extra), 0, 0, 0, 0o100644 << 16, offset)
+    directory = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", *fields) + name + extra
+    return local + directory + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(directory), len(local), 0)
+
+
+def test_large_sizes_stand_in_a_field_that_others_may_precede() -> None:
+    other, sizes = struct.pack("<2H3s", 0x5455, 3, b"xyz"), struct.pack("<2H2Q", 1, 16, 5, 5)
+    for extra in (sizes, other + sizes, sizes + other):
+        assert everything(wide(extra)) == {"a": b"first"}
+
+
+@pytest.mark.parametrize("extra", [b"", struct.pack("<2HQ", 1, 8, 5), struct.pack("<2H", 1, 99), b"\x01", b"\1\0\0\0"])
+def test_a_field_without_the_sizes_is_refused(extra: bytes) -> None:
+    with pytest.raises(WheelRefused, match="damaged zip64 field"):
+        everything(wide(extra))
+
+
+def test_a_directory_has_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wardian.oci.zip._MAX_DIRECTORY", 60)
+    with pytest.raises(WheelRefused, match="has a directory of"):
+        everything(zipped(FILES))
