@@ -17,7 +17,9 @@ from wardian.errors import DigestMismatch, Unavailable, WardianError
 from wardian.hosts.local import LocalHost
 from wardian.hosts.sandbox import Namespace, namespace
 from wardian.oci.digest import sha256
+from wardian.oci.tar import Entry
 from wardian.store import unpacked
+from wardian.store.contents import Contents
 from wardian.store.store import Store
 from wardian.store.unpack import fingerprint, main, unpack
 
@@ -386,6 +388,21 @@ def test_layers_are_unpacked_once(tmp_path: Path, inside: Namespace) -> None:
     assert unpacked.changed(host, inside, paths[1]) is None
     (paths[0] / "a").write_bytes(b"touched")
     assert "was changed" in str(unpacked.changed(host, inside, paths[0]))
+
+
+def test_the_stack_has_each_layer_once_and_ends_with_one_that_hides_all_beneath(
+    tmp_path: Path, inside: Namespace
+) -> None:
+    store, host = Store(tmp_path), LocalHost()
+    one, two = stored(store, entry("a", b"1")), stored(store, entry("b", b"2"))
+    opaque = stored(store, entry(".wh..wh..opq"), entry("c", b"3"))
+    where = {layer: str(unpacked.folder(store, inside, layer.diff_id)) for layer in (one, two, opaque)}
+    assert unpacked.stack(store, host, inside, [one, two, one]) == (where[one], where[two])
+    assert unpacked.stack(store, host, inside, [one, opaque, two]) == (where[two], where[opaque])
+    whole = Contents()
+    for at, name in enumerate(("a", "c", "b")):
+        whole.lay([Entry(name), *([Entry(".wh..wh..opq")] if name == "c" else [])], at)
+    assert sorted(whole.entries) == ["b", "c"], "as what looks into images without unpacking them sees it"
 
 
 def test_a_layer_that_is_not_what_it_says_leaves_nothing(tmp_path: Path, inside: Namespace) -> None:

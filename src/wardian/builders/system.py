@@ -142,9 +142,8 @@ def _inside(word: str, place: str, inside: str) -> str:
 
 
 def root(store: Store, host: Host, inside: Namespace, layers: Sequence[LayerRecord]) -> tuple[str, ...]:
-    """The unpacked folders of layers given from the bottom up, the top one first, each once, as overlay wants them."""
-    folders = unpacked.ensure(store, host, inside, [(layer.digest, layer.diff_id) for layer in layers])
-    return tuple(dict.fromkeys(str(path) for path in reversed(folders)))
+    """The unpacked folders of layers given from the bottom up, as overlayfs wants them."""
+    return unpacked.stack(store, host, inside, [(layer.digest, layer.diff_id) for layer in layers])
 
 
 def capable(site: Site) -> Namespace:

@@ -25,6 +25,7 @@ _PARAMETER = re.compile(
     r"""(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s,"]+))"""
     r"""|(?P<bare>[A-Za-z][\w-]*)(?=\s*(?:,|$))"""
 )
+_LONGEST = 4096  # letters of a header: the pattern's time grows with their square
 _DEFAULT_LIFE = 60.0  # seconds. Source: the token specification, "expires_in"
 _MARGIN = 5.0  # seconds before its end at which a token is not used any more
 _LIMIT = 1 << 20  # bytes of a token answer
@@ -46,7 +47,7 @@ def challenges(headers: Sequence[str]) -> list[Challenge]:
     """
     found: list[Challenge] = []
     for header in headers:
-        for match in _PARAMETER.finditer(header):
+        for match in _PARAMETER.finditer(header[:_LONGEST]):
             scheme = match["scheme"] or match["bare"]
             if scheme:
                 found.append(Challenge(scheme.lower(), {}))

@@ -73,9 +73,8 @@ def shell(image: str, place: Place) -> str:
 
 
 def layers(image: str, place: Place, inside: sandbox.Namespace) -> tuple[str, ...]:
-    """The unpacked folders of an image, the top one first, each once (overlay refuses a folder that comes twice)."""
-    folders = unpacked.ensure(place.store, place.host, inside, unpacked.layers_of(place.store, image))
-    return tuple(dict.fromkeys(str(path) for path in reversed(folders)))
+    """The unpacked folders of an image, as overlayfs wants them."""
+    return unpacked.stack(place.store, place.host, inside, unpacked.layers_of(place.store, image))
 
 
 def device_edits(container: Container) -> Edits:

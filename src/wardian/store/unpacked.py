@@ -56,6 +56,19 @@ def ensure(store: Store, host: Host, inside: Namespace, layers: Sequence[tuple[s
     return [folder(store, inside, layer.diff_id) for layer in wanted]
 
 
+def stack(store: Store, host: Host, inside: Namespace, layers: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """The folders of layers, given from the bottom up, as overlayfs wants them: the top one first, each once.
+
+    It does not see that a layer's root is opaque: what lies beneath such a one is left out.
+    """
+    found: list[str] = []
+    for path in dict.fromkeys(str(path) for path in reversed(ensure(store, host, inside, layers))):
+        found.append(path)
+        if f"{inside.xattr}.overlay.opaque" in os.listxattr(path):
+            break
+    return tuple(found)
+
+
 def _leased(store: Store, tree: Path) -> bool:
     """Whether a tree is there and whole; then nobody prunes it before this process ends."""
     if not is_done(tree):

@@ -1,5 +1,7 @@
 """WWW-Authenticate as servers write it."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,13 @@ def test_challenges_are_read(headers: list[str], found: list[tuple[str, dict[str
 def test_no_header_breaks_it(header: str) -> None:
     for found in challenges([header]):
         assert found.scheme == found.scheme.lower()
+
+
+@pytest.mark.parametrize("header", ["a-" * 50_000 + "=", "a " * 50_000, 'a="' + "\\a" * 50_000, "a" * 100_000])
+def test_no_header_takes_long(header: str) -> None:
+    start = time.process_time()
+    challenges([header])
+    assert time.process_time() - start < 5
 
 
 token = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=8)
