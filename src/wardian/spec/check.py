@@ -31,6 +31,7 @@ def check(spec: Spec, doubtful: Iterable[str] = ()) -> list[Fault]:
     unsure |= {name for name, image in spec.images.items() if any(_axes(name, image))}
     variants, wrong = expansion(spec.images, unsure)
     faults += wrong
+    faults += _alike(variants)
     faults += _tags(variants)
     faults += _cuda_names(variants)
     faults += _run_image(spec, unsure, variants)
@@ -186,6 +187,16 @@ def _tag_grammar(name: str, image: Image) -> Iterator[Fault]:
         if not TAG.fullmatch(PLACEHOLDER.sub("0", tag)[:128]):
             hint = "letters, digits and . _ -, not beginning with . or -"
             yield Fault(text(("images", name, "tags", at)), f"{tag!r} is not a tag", hint=hint)
+
+
+def _alike(variants: tuple[Variant, ...]) -> Iterator[Fault]:
+    """Variants whose ids differ in punctuation alone: the files of their locks would have one name."""
+    first: dict[str, str] = {}
+    for variant in variants:
+        other = first.setdefault(re.sub(r"[^a-z0-9]+", "-", variant.id.lower()).strip("-"), variant.id)
+        if other != variant.id:
+            place = text(("images", variant.name))
+            yield Fault(place, f"{variant.id} and {other} differ in punctuation alone", hint="choose another name")
 
 
 def _tags(variants: tuple[Variant, ...]) -> Iterator[Fault]:

@@ -144,6 +144,8 @@ def test_every_fault_is_told_at_once(wrong: set[str]) -> None:
         ("matrix = { python = ['3.11', '3.11'] }\ntags = ['{python}']", "images.train.matrix.python: names 3.11 twice"),
         ("[run]\nshm = -1", "-1 is not a size"),
         ("files = [' ']", "images.train.files[0]: is empty"),
+        ("[images.a-b]\nfrom = 'x'\n[images.'a.b']\nfrom = 'x'", "a.b and a-b differ in punctuation alone"),
+        ("matrix = { os = ['1.0', '1_0'] }\ntags = ['{os}']", "train[os=1_0] and train[os=1.0] differ in punctuation"),
         ("tags = ['{os}']", "images.train.tags: nothing fills {os} (axes here: none)"),
         (f"tags = ['{{python}}{'x' * 126}']", "is longer than a registry takes (at most 128 characters)"),
         ("[run]\nshm = true", "is not a size"),
