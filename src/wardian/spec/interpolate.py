@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from wardian.errors import Fault
 
-VARIABLE = re.compile(r"\$\$|\$\{((?:[^}$]|\$(?!\{)|\$\{[^{}]*\})*)\}|\$\{")  # one more variable deep
+BRACES = r"\$\{((?:[^}$]|\$(?!\{)|\$\{[^{}]*\})*)\}"  # with one more variable in the default
+VARIABLE = re.compile(rf"\$\$|{BRACES}|\$\{{")
 INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)(.*))?", re.DOTALL)
 ASSIGNMENT = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*")
 ESCAPE = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$", "`": "`"}
@@ -105,6 +106,6 @@ def _known(text: str, known: Mapping[str, str], *, escapes: bool = False) -> str
         if not inside:
             return found[0]
         value = known.get(inside[1])
-        return value if value is not None and (value or inside[2] != ":-") else inside[3] or ""
+        return value if value is not None and (value or inside[2] != ":-") else _known(inside[3] or "", known)
 
-    return re.sub(r"\\(.)|\$\{([^}]*)\}", part, text, flags=re.DOTALL)
+    return re.sub(rf"\\(.)|{BRACES}", part, text, flags=re.DOTALL)

@@ -90,6 +90,7 @@ export EXPORTED = spaced out   # a comment
 EMPTY=
 HASH=a#b
 BRACES=${not a name}
+NESTED="${NOT_YET:-${PLAIN}/x}${PLAIN:-${NOT_YET}}"
 SINGLE='it is ${PLAIN} \\n literal' # after
 DOUBLE="say \\"hi\\"\\tto ${PLAIN} \\$5 \\x"
 MANY="line one
@@ -112,6 +113,7 @@ def test_dotenv() -> None:
         "EMPTY": "",
         "HASH": "a#b",
         "BRACES": "${not a name}",
+        "NESTED": "value/xvalue",
         "SINGLE": "it is ${PLAIN} \\n literal",
         "DOUBLE": 'say "hi"\tto value $5 \\x',
         "MANY": "line one\nline two",
