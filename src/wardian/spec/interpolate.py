@@ -8,7 +8,12 @@ from wardian.errors import Fault
 BRACES = r"\$\{((?:[^}$]|\$(?!\{)|\$\{[^{}]*\})*)\}"  # with one more variable in the default
 VARIABLE = re.compile(rf"\$\$|{BRACES}|\$\{{")
 INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)(.*))?", re.DOTALL)
-ASSIGNMENT = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*")
+ENTRY = re.compile(  # of .env: a comment, NAME=value with quotes of either kind or none, or something else
+    r"""(\s*)(?:#[^\n]*|(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*"""
+    r"""(?:"((?:\\.|[^"\\])*)"|'([^']*)'|([^\n]*))([^\n]*)|(\S[^\n]*))""",
+    re.DOTALL,
+)
+REST = re.compile(r"\s*(?:#.*)?")
 ESCAPE = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$", "`": "`"}
 
 
@@ -56,44 +61,24 @@ def dotenv(text: str, environ: Mapping[str, str], source: str = ".env") -> tuple
     values: dict[str, str] = {}
     faults: list[Fault] = []
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    at, line = 0, 1
-    while at < len(text):
-        end = text.find("\n", at)
-        end = len(text) if end < 0 else end
-        row = text[at:end]
-        if row.strip() and not row.lstrip().startswith("#"):
-            start = at + len(row) - len(row.lstrip())
-            found = ASSIGNMENT.match(text, start)
-            if not found:
-                faults.append(Fault("", "not NAME=value", source=source, line=line))
-            else:
-                try:
-                    values[found[1]], end = _value(text, found.end(), end, {**values, **environ})
-                except ValueError as error:
-                    faults.append(Fault(found[1], str(error), source=source, line=line))
-        line += text.count("\n", at, end + 1)
-        at = end + 1
+    for found in ENTRY.finditer(text):
+        name, double, single, bare, rest, other = found.groups()[1:]
+        known = {**values, **environ}
+        if other is not None or (bare or "")[:1] in {'"', "'"} or not REST.fullmatch(rest or ""):
+            what = (
+                "not NAME=value"
+                if other
+                else "the quote is never closed"
+                if bare
+                else "something follows the closing quote"
+            )
+            faults.append(Fault(name or "", what, source=source, line=text.count("\n", 0, found.end(1)) + 1))
+        elif double is not None:
+            values[name] = _known(double, known, escapes=True)
+        elif name is not None:
+            plain = re.split(r"(?:^|\s)#", bare or "", maxsplit=1)[0].strip()
+            values[name] = _known(plain, known) if single is None else single
     return values, faults
-
-
-def _value(text: str, start: int, end: int, known: Mapping[str, str]) -> tuple[str, int]:
-    """The value that begins at ``start``, and where its (last) line ends."""
-    quote = text[start : start + 1]
-    if quote not in {'"', "'"}:
-        bare = re.split(r"(?:^|\s)#", text[start:end], maxsplit=1)[0]
-        return _known(bare.strip(), known), end
-    pattern = r'"((?:\\.|[^"\\])*)"' if quote == '"' else r"'([^']*)'"
-    found = re.compile(pattern, re.DOTALL).match(text, start)
-    if not found:
-        raise ValueError("the quote is never closed")
-    after = text.find("\n", found.end())
-    after = len(text) if after < 0 else after
-    rest = text[found.end() : after].strip()
-    if rest and not rest.startswith("#"):
-        raise ValueError("something follows the closing quote")
-    if quote == "'":
-        return found[1], after
-    return _known(found[1], known, escapes=True), after
 
 
 def _known(text: str, known: Mapping[str, str], *, escapes: bool = False) -> str:
