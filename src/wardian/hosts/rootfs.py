@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wardian.errors import EngineFailed
-from wardian.oci.tar import LINKS
+from wardian.oci.links import followed
 
 
 @dataclass(frozen=True)
@@ -26,28 +26,10 @@ class Tree:
 
         With ``follow=False`` a symlink in the last place stays. Raises ``EngineFailed`` on a loop.
         """
-        todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-        done: list[str] = []
-        links = 0
-        while todo:
-            part = todo.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                del done[-1:]
-                continue
-            here = "/" + "/".join([*done, part])
-            target = self._link(here) if todo or follow else None
-            if target is None:
-                done.append(part)
-                continue
-            links += 1
-            if links > LINKS:
-                raise EngineFailed(f"{path} in the image is a loop of symlinks")
-            if target.startswith("/"):
-                done = []
-            todo.extend(reversed(target.split("/")))
-        return "/" + "/".join(done)
+        real = followed(path, lambda at: self._link(f"/{at}"), last=follow)
+        if real is None:
+            raise EngineFailed(f"{path} in the image is a loop of symlinks")
+        return f"/{real}"
 
     def find(self, path: str) -> Path | None:
         """The host path of what lies at ``path``, symlinks followed; None when nothing does or it cannot be seen."""

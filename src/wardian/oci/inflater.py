@@ -3,39 +3,12 @@
 import zlib
 from functools import cache
 from types import ModuleType
-from typing import Protocol, cast
 
 
-class Inflater(Protocol):
-    """The part of ``zlib.decompressobj`` that is used."""
-
-    @property
-    def eof(self) -> bool:
-        """Whether the stream has ended."""
-        ...
-
-    @property
-    def unconsumed_tail(self) -> bytes:
-        """Input that was left because ``max_length`` was reached."""
-        ...
-
-    @property
-    def unused_data(self) -> bytes:
-        """Input after the end of the stream."""
-        ...
-
-    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
-        """Inflate, at most ``max_length`` bytes."""
-        ...
-
-    def flush(self) -> bytes:
-        """Inflate what is left."""
-        ...
-
-
-def inflater(window: int) -> Inflater:
+def inflater(window: int) -> "zlib._Decompress":
     """A decompressor: ``window`` is -15 for raw deflate, 31 for gzip."""
-    return cast("Inflater", _fastest().decompressobj(window))
+    made: zlib._Decompress = _fastest().decompressobj(window)
+    return made
 
 
 def crc32(data: bytes, value: int = 0) -> int:

@@ -13,7 +13,6 @@ BLOCK = 512
 END = bytes(2 * BLOCK)
 WHITEOUT = ".wh."  # begins the name of an entry that hides what lower layers have. Source: OCI image-spec, layer.md
 OPAQUE = ".wh..wh..opq"
-LINKS = 40  # symbolic links on one path, as Linux follows
 MTIME = 1577836800  # 2020-01-01T00:00:00Z: not 0, because zip tools and some programs refuse times before 1980
 
 _TYPES = {"file": b"0", "hardlink": b"1", "symlink": b"2", "char": b"3", "block": b"4", "dir": b"5", "fifo": b"6"}

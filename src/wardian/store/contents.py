@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from wardian.errors import WardianError
 from wardian.oci.compression import chunks
 from wardian.oci.digest import Hasher
+from wardian.oci.links import followed
 from wardian.oci.model import Descriptor
-from wardian.oci.tar import LINKS, OPAQUE, WHITEOUT, Entry
+from wardian.oci.tar import OPAQUE, WHITEOUT, Entry
 from wardian.oci.untar import Source, entries
 from wardian.store.store import Store
 
@@ -71,25 +72,13 @@ class Contents:
 
     def _follow(self, path: str, layer: int | None) -> str | None:
         """A path with links followed: all, or those of one layer. None for a loop."""
-        waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-        done: list[str] = []
-        links = 0
-        while waiting:
-            part = waiting.pop()
-            if part == "..":
-                done = done[:-1]
-                continue
-            placed = self.entries.get("/".join([*done, part]))
-            if placed is None or placed.entry.kind != "symlink" or layer not in (None, placed.layer):
-                done.append(part)
-                continue
-            links += 1
-            if links > LINKS:
-                return None
-            target = placed.entry.link
-            done = [] if target.startswith("/") else done
-            waiting += [piece for piece in reversed(target.split("/")) if piece not in ("", ".")]
-        return "/".join(done)
+
+        def link(at: str) -> str | None:
+            placed = self.entries.get(at)
+            there = placed is not None and placed.entry.kind == "symlink" and layer in (None, placed.layer)
+            return placed.entry.link if placed and there else None
+
+        return followed(path, link)
 
     def _put(self, placed: Placed) -> None:
         entry, layer = placed.entry, placed.layer

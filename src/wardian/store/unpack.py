@@ -28,7 +28,8 @@ from pathlib import Path
 from wardian.errors import DigestMismatch, Unavailable, WardianError
 from wardian.oci.compression import chunks
 from wardian.oci.digest import Hasher
-from wardian.oci.tar import LINKS, OPAQUE, WHITEOUT, Entry
+from wardian.oci.links import followed
+from wardian.oci.tar import OPAQUE, WHITEOUT, Entry
 from wardian.oci.untar import Source, entries
 from wardian.store.files import explained
 
@@ -139,26 +140,10 @@ class _Writer:
 
     def _resolve(self, folder: str) -> str:
         """Where a folder really is: links lead from the layer's root, missing folders are made."""
-        waiting = list(reversed(folder.split("/")))
-        done: list[str] = []
-        links = 0
-        while waiting:
-            part = waiting.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                done = done[:-1]
-                continue
-            target = self._step("/".join([self._root, *done, part]), folder)
-            if target is None:
-                done.append(part)
-                continue
-            links += 1
-            if links > LINKS:
-                raise WardianError(f"{self._name} holds a path through too many links: {folder[:200]!r}")
-            done = [] if target.startswith("/") else done
-            waiting += reversed(target.split("/"))
-        self._real[folder] = "/".join([self._root, *done])
+        real = followed(folder, lambda at: self._step(f"{self._root}/{at}", folder))
+        if real is None:
+            raise WardianError(f"{self._name} holds a path through too many links: {folder[:200]!r}")
+        self._real[folder] = f"{self._root}/{real}".rstrip("/")
         return self._real[folder]
 
     def _step(self, path: str, folder: str) -> str | None:
