@@ -54,7 +54,7 @@ def export_docker(store: Store, image: Tagged, target: Path, *, force: bool = Fa
     listed = [
         {
             "Config": f"blobs/sha256/{hexadecimal(manifest.config.digest)}",
-            "RepoTags": [_docker_name(image)],
+            "RepoTags": [_name(image).familiar],
             "Layers": [f"blobs/sha256/{hexadecimal(layer.digest)}" for layer in manifest.layers],
         }
     ]
@@ -159,25 +159,18 @@ def _beside(target: Path) -> Path:
 
 def _index(image: Tagged) -> bytes:
     """An index of one image: its tag is what skopeo and umoci call it, its full name is containerd's."""
-    named = {REF_NAME: _tag(image), "io.containerd.image.name": _docker_name(image, full=True)}
-    found = image.descriptor
+    name, found = _name(image), image.descriptor
+    named = {REF_NAME: name.tag or "latest", "io.containerd.image.name": str(name)}
     return Index((Descriptor(found.media_type, found.digest, found.size, named),)).to_bytes()
 
 
-def _tag(image: Tagged) -> str:
-    try:
-        return Reference.parse(image.reference).tag or "latest"
-    except WardianError:
-        return "latest"
-
-
-def _docker_name(image: Tagged, *, full: bool = False) -> str:
+def _name(image: Tagged) -> Reference:
+    """The image's name as docker takes it, always with a tag; made of the digest where the store's name is none."""
     try:
         named = Reference.parse(image.reference)
     except WardianError:
         named = Reference("docker.io", "library/wardian", image.descriptor.digest[7:19])
-    tagged = Reference(named.registry, named.repository, named.tag or "latest")
-    return str(tagged) if full else tagged.familiar
+    return Reference(named.registry, named.repository, named.tag or "latest")
 
 
 def _archive(store: Store, content: list[Descriptor], documents: dict[str, bytes], out: IO[bytes]) -> None:
