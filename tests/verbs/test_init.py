@@ -20,7 +20,7 @@ def test_every_template_loads(wardian: Wardian, tmp_path: Path, template: str) -
     said = wardian("init", "--template", template, "My Robot!", cwd=tmp_path)
     folder = tmp_path / "My Robot!"
     assert "wrote" in said.err
-    assert "next: cd " in said.err
+    assert "next: cd 'My Robot!' && wardian lock && wardian build && wardian test\n" in said.err
     assert wardian("config", "project.name", "--json", cwd=folder).json()["project.name"]["value"] == "my-robot"
     assert {".wardian/", "wardian.local.toml"} <= set((folder / ".gitignore").read_text().splitlines())
     assert not any("@NAME@" in content.decode(errors="replace") for content in tree(folder).values())
@@ -43,8 +43,11 @@ def test_the_folder_may_be_deep_and_strange(wardian: Wardian, tmp_path: Path) ->
 
 def test_dash_c_is_where_the_folder_is(wardian: Wardian, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    wardian("init", "-C", str(tmp_path / "a"), "b")
+    said = wardian("init", "-C", str(tmp_path / "a"), "b")
     assert (tmp_path / "a" / "b" / "wardian.toml").exists()
+    assert f"next: cd {tmp_path / 'a' / 'b'} && " in said.err
+    assert "next: cd a && " in wardian("init", "-C", "a", cwd=tmp_path).err
+    assert "next: wardian lock" in wardian("init", cwd=tmp_path).err
 
 
 def test_a_project_inside_another(wardian: Wardian, tmp_path: Path) -> None:
@@ -159,7 +162,8 @@ def test_an_unknown_template(wardian: Wardian, tmp_path: Path) -> None:
 def test_a_target_that_is_a_file(wardian: Wardian, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     assert "is a file" in wardian("init", "x", cwd=tmp_path, code=1).err
-    assert wardian("init", "x/y", cwd=tmp_path, code=1).err.startswith("wardian: ")
+    said = wardian("init", "x/y", cwd=tmp_path, code=1).err
+    assert said == f"wardian: {tmp_path}/x/y cannot be written to: Not a directory\n  name another folder\n"
 
 
 def test_modes(wardian: Wardian, tmp_path: Path) -> None:

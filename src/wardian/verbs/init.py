@@ -1,8 +1,9 @@
 """`wardian init`: a project from a template, or a file proposed for a folder that has code."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -53,27 +54,22 @@ def command(
         data = {"folder": str(target), "from": origin, "written": written, "notes": notes, "dry-run": dry_run}
         workspace.console.answer("", {**data, "text": files[FILE][0].decode()})
         return
-    _say(workspace, target, origin, written, notes, dry_run=dry_run)
+    _say(workspace.console.note, target, origin, written, notes, dry_run=dry_run)
     if dry_run:
         workspace.console.answer(files[FILE][0].decode().rstrip("\n"), None)
 
 
 def _say(
-    workspace: Workspace, target: Path, origin: str, written: list[str], notes: list[str], *, dry_run: bool
+    say: Callable[[str], None], target: Path, origin: str, written: list[str], notes: list[str], *, dry_run: bool
 ) -> None:
-    say = workspace.console.note
+    here = Path.cwd()
     say(f"{'would write' if dry_run else 'wrote'} {', '.join(written)} in {target} (from {origin})")
     for note in notes:
         say(f"  {note}")
     if not dry_run:
-        go = "" if target == workspace.start else f"cd {_quoted(target)} && "
+        place = target.relative_to(here) if target.is_relative_to(here) else target
+        go = f"cd {quote(str(place))} && " if target != here else ""
         say(f"next: {go}wardian lock && wardian build && wardian test")
-
-
-def _quoted(path: Path) -> str:
-    import shlex
-
-    return shlex.quote(str(path))
 
 
 def _templates() -> dict[str, Path]:
@@ -181,10 +177,9 @@ def _write(target: Path, files: Mapping[str, tuple[bytes, int]], ignore: str | N
                 kept[name] = _aside(path)
             write_file(path, content, scratch=path.parent, mode=mode)
         if ignore is not None:
-            path = target / ".gitignore"
-            write_file(path, ignore.encode(errors="surrogateescape"), scratch=target)
+            write_file(target / ".gitignore", ignore.encode(errors="surrogateescape"), scratch=target)
     except OSError as error:
-        raise WardianError(f"{error.filename or target} cannot be written: {error.strerror}") from error
+        raise WardianError(f"{target} cannot be written to: {error.strerror}", hint="name another folder") from error
     return kept
 
 
