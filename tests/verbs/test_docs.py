@@ -86,3 +86,17 @@ def test_readme_shows_only_verbs_and_make_targets_that_exist() -> None:
         words = shlex.split(line)
         assert words[0] != "make" or words[1] in targets, line
         assert words[0] != "wardian" or words[1] in VERBS, line
+
+
+def test_the_errors_that_have_a_remedy_are_errors_that_exist() -> None:
+    page = (ROOT / "docs" / "how-to" / "troubleshooting.md").read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "wardian").rglob("*.py"))
+    shown = [text for title in re.findall(r"^## (.*)$", page, re.MULTILINE) for text in re.findall(r'"([^"]+)"', title)]
+    assert len(shown) > 9
+    assert [text for text in shown if text not in source] == []
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
