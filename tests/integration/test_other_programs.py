@@ -141,32 +141,95 @@ def memory() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="podman with a storage of its own needs root")
-@pytest.mark.parametrize("kind", ["docker", "oci"])
-def test_podman_loads_and_runs_the_image(  # noqa: PLR0917 - fixtures
-    wardian: Wardian,
-    with_base: Path,
-    need: Need,
-    memory: Path,
-    kind: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def podman(memory: Path, need: Need, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A podman whose images are in that folder and gone in the end."""
     need("podman", "runc")  # crun refuses machines with both versions of cgroups
     (memory / "containers.conf").write_text(CONTAINERS)
     storage = f'[storage]\ndriver = "overlay"\ngraphroot = "{memory}/root"\nrunroot = "{memory}/run"\n'
     (memory / "storage.conf").write_text(storage)
     monkeypatch.setenv("CONTAINERS_CONF", str(memory / "containers.conf"))
     monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(memory / "storage.conf"))
-    wardian("export", NAME, "--format", kind, "-o", str(memory / "a.tar"))
-    loaded = said("podman", "load", "--quiet", "-i", memory / "a.tar").strip().rpartition(" ")[2]
+    monkeypatch.setenv("TMPDIR", str(memory))
+    yield memory
+    said("podman", "image", "unmount", "--all")
+    said("podman", "rmi", "--all", "--force")
+    if (memory / "root" / "overlay").is_mount():
+        said("umount", "-l", memory / "root" / "overlay")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="podman with a storage of its own needs root")
+@pytest.mark.parametrize("kind", ["docker", "oci"])
+def test_podman_loads_and_runs_the_image(wardian: Wardian, with_base: Path, podman: Path, kind: str) -> None:
+    wardian("export", NAME, "--format", kind, "-o", str(podman / "a.tar"))
+    loaded = said("podman", "load", "--quiet", "-i", podman / "a.tar").strip().rpartition(" ")[2]
     run = ["podman", "run", "--rm", "--network=host", loaded]
-    try:
-        assert said(*run, "python", "-c", "import sys; print(sys.prefix)").strip() == "/opt/env"
-        assert said(*run, "cat", "/etc/debian_version").startswith("12")
-    finally:
-        said("podman", "rmi", "--force", loaded)
-        if (memory / "root" / "overlay").is_mount():
-            said("umount", "-l", memory / "root" / "overlay")
+    assert said(*run, "python", "-c", "import sys; print(sys.prefix)").strip() == "/opt/env"
+    assert said(*run, "cat", "/etc/debian_version").startswith("12")
+
+
+RENDERED = """\
+[project]
+name = "p"
+
+[images.train]
+from = "base/base:latest"
+env = { QUOTED = "a \\"b\\" $HOME 'c' \\\\ #" }
+run = [
+  "echo \\"$QUOTED\\" 'x  y' > /etc/it && ln -s it /etc/that",
+  '''
+printf '%s\\n' one \\
+  two >/etc/lines  # a step of several lines
+''',
+]
+copy = [{ source = "my $files", target = "/data/my files" }, { source = "one.txt", target = "/data/one.txt" }]
+workdir = "/work space"
+entrypoint = ["sh", "-c"]
+command = ["echo \\"$0\\" it's"]
+labels = { "org.example.note" = "50% \\"off\\" $now" }
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="podman with a storage of its own needs root")
+def test_podman_makes_the_same_image_from_the_dockerfile(
+    wardian: Wardian, with_base: Path, podman: Path, tmp_path: Path
+) -> None:
+    """Words with everything that a Dockerfile could take for its own; only network-free steps."""
+    (tmp_path / "wardian.toml").write_text(RENDERED)
+    (tmp_path / "my $files" / "in ner").mkdir(parents=True)
+    (tmp_path / "my $files" / "in ner" / "a b").write_text("1")
+    (tmp_path / "my $files" / ".env").write_text("SECRET=1")
+    (tmp_path / "one.txt").write_text("2")
+    wardian("lock", cwd=tmp_path)
+    wardian("build", cwd=tmp_path)
+    wardian("export", "train", "--format", "dir", "-o", str(podman / "ours"), cwd=tmp_path)
+    wardian("export", NAME, "--format", "oci", "-o", str(podman / "base.tar"))
+    said("podman", "load", "--quiet", "-i", podman / "base.tar")
+    base = Store(with_base).resolve(NAME)
+    assert base
+    wardian("render", "dockerfile", "train", "-o", "docker", cwd=tmp_path)
+    assert f"FROM {NAME}@{base.digest} AS train\n" in (tmp_path / "docker" / "Dockerfile").read_text()
+
+    build = ("podman", "build", "--quiet", "--network=none", "--pull=never", "-f", "docker/Dockerfile")
+    made = said(*build, ".", cwd=tmp_path).strip()
+
+    theirs = Path(said("podman", "image", "mount", made).strip())
+    for name in ("etc/it", "etc/that", "etc/lines", "data"):
+        said("diff", "--recursive", "--no-dereference", podman / "ours" / name, theirs / name)
+    assert not (theirs / "data" / "my files" / ".env").exists()
+    ours = json.loads(said("skopeo", "inspect", "--config", layout(wardian, tmp_path)))["config"]
+    config = json.loads(said("podman", "image", "inspect", made))[0]["Config"]
+    assert {key: config.get(key) for key in ("Cmd", "Entrypoint", "WorkingDir")} == {
+        key: ours.get(key) for key in ("Cmd", "Entrypoint", "WorkingDir")
+    }
+    assert sorted(config["Env"]) == sorted(ours["Env"])
+    assert config["Labels"]["org.example.note"] == ours["Labels"]["org.example.note"]
+
+
+def layout(wardian: Wardian, project: Path) -> str:
+    """The project's image as skopeo names it."""
+    wardian("export", "train", "-o", "layout", cwd=project)
+    return f"oci:{project}/layout"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="the folder's device files and owners need root")
