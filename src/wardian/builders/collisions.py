@@ -1,9 +1,9 @@
 """What the wheels of one image do to each other: files of one that hide another's, told before the image is written."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from wardian.errors import WardianError
-from wardian.oci.collisions import Collision, collisions, mark
+from wardian.oci.collisions import collisions, mark
 from wardian.oci.tar import Entry
 from wardian.store.contents import walk
 from wardian.store.record import LayerRecord
@@ -18,10 +18,11 @@ def hidden_files(store: Store, records: Sequence[LayerRecord], image: str) -> tu
     layers = {owner: record for record in records for owner, _ in record.brought}
     found = []
     for pair in collisions([one for record in records for one in record.brought]):
-        same = _entries(store, layers[pair.seen], pair)
-        hidden, seen = (owner.replace("==", " ") for owner in (pair.hidden, pair.seen))
+        read = min(pair.seen, pair.hidden, key=lambda owner: layers[owner].size)
+        same = _entries(store, layers[read], pair.files | pair.folders)
+        hidden, seen = _named(pair.hidden), _named(pair.seen)
         if clash := next((entry for entry in same if mark(entry.path) in pair.folders), None):
-            one, other = (hidden, seen) if clash.kind == "dir" else (seen, hidden)
+            one, other = (hidden, seen) if (clash.kind == "dir") == (read == pair.seen) else (seen, hidden)
             raise WardianError(
                 f"image {image}: {one} brings the file {_short(clash.path)}, where {other} has a folder",
                 hint="leave one of them out, or lock another version of it",
@@ -33,10 +34,19 @@ def hidden_files(store: Store, records: Sequence[LayerRecord], image: str) -> tu
     return tuple(found)
 
 
-def _entries(store: Store, layer: LayerRecord, pair: Collision) -> list[Entry]:
-    """The entries that are meant, as the layer whose files are seen has them."""
-    wanted = pair.files | pair.folders
-    return [entry for entry, _ in walk(store, layer.descriptor) if mark(entry.path) in wanted]
+def _entries(store: Store, layer: LayerRecord, wanted: Collection[int]) -> list[Entry]:
+    """The entries of a layer that are meant."""
+    found = []
+    for entry, _ in walk(store, layer.descriptor):
+        if mark(entry.path) in wanted:
+            found.append(entry)
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def _named(owner: str) -> str:
+    return owner.replace("==", " ")
 
 
 def _short(path: str) -> str:
