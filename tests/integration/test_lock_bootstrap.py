@@ -1,5 +1,6 @@
 """`wardian lock` over Debian's real archive: what is locked stays, what is new joins it."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -141,3 +142,20 @@ def test_a_base_that_has_no_packages(
         '[project]\nname = "p"\n[images.x]\nfrom = "example.org/other:1"\napt = ["tree"]\n'
     )
     assert said in wardian("lock", cwd=tmp_path, code=1).err
+
+
+def test_a_missing_mmdebstrap_is_named_with_its_package(
+    project: Path, wardian: Wardian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for folder in reversed(os.get_exec_path()):
+        for program in Path(folder).glob("*"):
+            (programs / program.name).unlink(missing_ok=True)
+            (programs / program.name).symlink_to(program)
+    (programs / "mmdebstrap").unlink()
+    monkeypatch.setenv("PATH", str(programs))
+    said = wardian("build", "--no-cache", cwd=project, code=1).err
+    assert "wardian: image base, base bootstrap:debian:bookworm" in said
+    assert "mmdebstrap is not on this machine" in said
+    assert "apt-get install mmdebstrap" in said
