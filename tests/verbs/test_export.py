@@ -168,6 +168,33 @@ def test_a_plain_user_s_programs_do_not_lend_their_ids_to_others(store: Store, t
     assert stat.S_IMODE((tmp_path / "root" / "closed").stat().st_mode) == 0o500
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root makes devices and gives files away")
+def test_root_keeps_devices_pipes_owners_and_attributes(store: Store, tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, kind in (("null", tarfile.CHRTYPE), ("disk", tarfile.BLKTYPE), ("pipe", tarfile.FIFOTYPE)):
+            node = tarfile.TarInfo(name)
+            node.type, node.mode, node.devmajor, node.devminor = kind, 0o640, 1, 3
+            tar.addfile(node)
+        for name, kind in (("su", tarfile.REGTYPE), ("link", tarfile.SYMTYPE)):
+            owned = tarfile.TarInfo(name)
+            owned.type, owned.uid, owned.gid, owned.mode, owned.linkname = kind, 5, 6, 0o6755, "su"
+            owned.pax_headers = {"SCHILY.xattr.no-such-namespace.x": "1", "SCHILY.xattr.trusted.y": "2"}
+            tar.addfile(owned)
+    add_image(store, "demo/devices:1", [out.getvalue()])
+    left_out = export_folder(store, find(store, "devices"), tmp_path / "root", as_root=True)
+    assert left_out == ("2 extended attributes that this file system does not take",)
+    found = {path.name: path.lstat() for path in (tmp_path / "root").iterdir()}
+    assert stat.S_ISCHR(found["null"].st_mode)
+    assert stat.S_ISBLK(found["disk"].st_mode)
+    assert stat.S_ISFIFO(found["pipe"].st_mode)
+    assert {stat.S_IMODE(found[name].st_mode) for name in ("null", "disk", "pipe")} == {0o640}
+    assert found["null"].st_rdev == found["disk"].st_rdev == os.makedev(1, 3)
+    assert stat.S_IMODE(found["su"].st_mode) == 0o6755
+    assert {(found[name].st_uid, found[name].st_gid) for name in ("su", "link")} == {(5, 6)}
+    assert os.getxattr(tmp_path / "root" / "su", "trusted.y") == b"2"
+
+
 def test_attributes_of_read_only_files_are_kept_for_anyone(store: Store, tmp_path: Path) -> None:
     noted = io.BytesIO()
     with tarfile.open(fileobj=noted, mode="w", format=tarfile.PAX_FORMAT) as tar:

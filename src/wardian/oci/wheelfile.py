@@ -6,6 +6,7 @@ Source: https://packaging.python.org/en/latest/specifications/binary-distributio
 import base64
 import csv
 import hashlib
+import io
 import re
 import stat
 import unicodedata
@@ -175,7 +176,7 @@ def _read_record(opened: OpenWheel) -> dict[str, Recorded]:
     rows: dict[str, Recorded] = {}
     try:
         text = opened.read(name, _RECORD).decode("utf-8")
-        for row in csv.reader(text.splitlines()):
+        for row in csv.reader(io.StringIO(text)):
             if not row:
                 continue
             path, value, size = (*row, "", "")[:3]

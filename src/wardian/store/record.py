@@ -46,7 +46,7 @@ class LayerRecord:
                 "brought": list(brought),
             } if is_digest(digest) and is_digest(diff_id):
                 try:
-                    marks = tuple((str(name), base64.b64decode(text)) for name, text in brought)
+                    marks = tuple((str(name), base64.b64decode(text, validate=True)) for name, text in brought)
                 except (TypeError, ValueError):
                     return None
                 return cls(digest, diff_id, size, unpacked_size, title, tuple(map(str, packages)), marks)

@@ -186,8 +186,9 @@ def test_names_that_lead_elsewhere_are_refused(member: str, said: str) -> None:
     assert error.member is not None
 
 
-def test_names_are_kept_as_a_mac_writes_them() -> None:
-    assert f"{SITE}/thing/e\u0301.py" in placed(wheel(files={"thing/e\u0301.py": b"1"}))
+@pytest.mark.parametrize("name", ["e\u0301.py", "a\u2028b.py", "a\x85b.py", "a,b.py", 'a"b.py', " a.py"])
+def test_names_are_kept_as_a_mac_and_others_write_them(name: str) -> None:
+    assert f"{SITE}/thing/{name}" in placed(wheel(files={f"thing/{name}": b"1"}))
 
 
 def test_a_name_with_a_nul_is_not_cut_there() -> None:
@@ -201,6 +202,11 @@ def test_a_name_with_a_nul_is_not_cut_there() -> None:
 )
 def test_members_that_are_no_files_are_refused(kind: int, said: str) -> None:
     refused(wheel(files={"thing/a": b"/etc/passwd"}, modes={"thing/a": kind | 0o777}), said)
+
+
+def test_a_folder_with_content_is_refused() -> None:
+    members = raw_members(wheel_files("thing", "1.0", {}))
+    assert refused(raw_zip([*members, Raw(b"thing/x/", b"hidden")]), "a folder with content").member == "thing/x/"
 
 
 def test_a_member_that_is_there_twice_is_refused() -> None:

@@ -198,6 +198,16 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
             keyring(tmp_path).find(HOST)
 
 
+def test_a_place_that_cannot_be_read_is_told_and_the_next_is_asked(tmp_path: Path) -> None:
+    (tmp_path / ".docker" / "config.json").mkdir(parents=True)
+    write(tmp_path / ".config" / "containers" / "auth.json", {"auths": {HOST: {"username": "ada", "password": "pw"}}})
+    ours = keyring(tmp_path)
+    found = ours.find(HOST)
+    assert found
+    assert found.username == "ada"
+    assert ours.tried[0] == f"{tmp_path}/.docker/config.json (Is a directory)"
+
+
 def test_nothing_anywhere(tmp_path: Path) -> None:
     ours = keyring(tmp_path)
     assert ours.find(HOST) is None

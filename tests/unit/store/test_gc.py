@@ -133,6 +133,19 @@ def test_records_and_downloads_are_looked_at(store: Store) -> None:
     assert good.exists()
 
 
+@pytest.mark.parametrize("brought", [[["thing==1.0", "?"]], [["thing==1.0", 7]], [7], [["thing"]]])
+def test_a_record_whose_footprints_were_touched_is_none(store: Store, brought: object) -> None:
+    image = store.resolve("empo/train:latest")
+    assert image
+    blob = store.manifest(image.digest).layers[0]
+    store.remember(sha256(b"key"), LayerRecord(blob.digest, sha256(SHARED), blob.size, 1, "x"))
+    assert store.layer(sha256(b"key"))
+    path = store.records / f"{sha256(b'key')[7:]}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "brought": brought}))
+    assert store.layer(sha256(b"key")) is None
+    assert [fault.place for fault in faults(store)] == [str(path)]
+
+
 def test_foreign_files_among_the_blobs_are_told_and_left(store: Store) -> None:
     (store.blobs / "README").write_text("hello")
     (store.blobs / "folder").mkdir()
