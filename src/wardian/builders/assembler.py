@@ -6,15 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from posixpath import dirname
 
-from wardian.builders import project
-from wardian.builders.base import Beneath, Guarded, Site
+from wardian.builders.base import Beneath, Site
 from wardian.errors import WardianError
 from wardian.oci import tar
 from wardian.oci.gzip import write_layer
-from wardian.oci.layer import LayerBlob
 from wardian.oci.splice import write_wheels
 from wardian.oci.wheel import WheelFile
-from wardian.plan.layers import Entry, Environment, Files, ProjectCode, Wheels
+from wardian.plan.layers import Entry, Environment, Files, Wheels
 from wardian.store.store import LayerRecord
 
 _CHUNK = 1 << 20
@@ -59,34 +57,17 @@ def wheels(layer: Wheels, beneath: Beneath, site: Site, say: Callable[[str], Non
             WheelFile(wheel.filename, stack.enter_context(path.open("rb")), wheel.requested)
             for wheel, path in zip(layer.wheels, paths, strict=True)
         ]
-        return site.write(layer, lambda out: _install(out, opened, layer.prefix, layer.python, site.epoch), packages)
+        return site.write(
+            layer,
+            lambda out: write_wheels(out, opened, prefix=layer.prefix, python=layer.python, mtime=site.epoch),
+            packages,
+        )
 
 
 def files(layer: Files, beneath: Beneath, site: Site, say: Callable[[str], None]) -> LayerRecord:
     """Files at fixed places."""
     del beneath, say
     return site.write(layer, lambda out: write_layer(out, stream(layer.entries, site.epoch)))
-
-
-def code(layer: ProjectCode, beneath: Beneath, site: Site, say: Callable[[str], None]) -> LayerRecord:
-    """The project: its wheel, built from a clean copy, or a link to its place in the image."""
-    del beneath
-    packages = [f"{layer.code.name}=={layer.code.version}" if layer.code.version else layer.code.name]
-    with site.temporary() as folder:
-        built = (
-            project.editable(layer.code, layer.workdir, folder)
-            if layer.mode == "editable"
-            else project.wheel(layer.code, folder, site, say)
-        )
-        with built.open("rb") as file:
-            opened = [WheelFile(built.name, file, requested=True)]
-            return site.write(
-                layer, lambda out: _install(out, opened, layer.prefix, layer.python, site.epoch), packages
-            )
-
-
-def _install(out: Guarded, opened: list[WheelFile], prefix: str, python: str, epoch: int) -> LayerBlob:
-    return write_wheels(out, opened, prefix=prefix, python=python, mtime=epoch)
 
 
 def stream(entries: Iterable[Entry], epoch: int, texts: dict[str, bytes] | None = None) -> Iterator[bytes]:

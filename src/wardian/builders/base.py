@@ -120,6 +120,22 @@ class Beneath:
     image: str  # for messages
 
 
+class Said(Protocol):
+    """One line of a progress display."""
+
+    def say(self, text: str) -> None:
+        """Replace the words beside it."""
+        ...
+
+
+class Display(Protocol):
+    """What ``Console.progress`` yields."""
+
+    def task(self, title: str, total: float | None = None) -> AbstractContextManager[Said]:
+        """Show one piece of work."""
+        ...
+
+
 class Builder(Protocol[L_contra]):
     """One kind of layer: plan → blob. It says what it is doing, a line at a time."""
 

@@ -16,7 +16,7 @@ from wardian.errors import Fault, LockStale, SpecError, Unavailable
 from wardian.hosts.base import Host
 from wardian.hosts.machine import Machine
 from wardian.lock.model import Lock, LockedImage
-from wardian.lock.pylock import normalised, wheels
+from wardian.lock.pylock import GLIBC, glibc_of, normalised, wheels
 from wardian.lock.wheel import Wheel
 from wardian.plan.images import CA_BUNDLE, Content
 from wardian.plan.layers import Code, Entry
@@ -67,6 +67,7 @@ class Gathering:
             code=code,
             ca=self._bundle() if image.ca else None,
             revision=self.revision if code or copies else None,
+            glibc=glibc_of(pylock, source=locked.pylock or "") if image.project == "wheel" and pylock else GLIBC,
         )
 
     @cached_property

@@ -4,14 +4,14 @@ Layers of all images go into one pool. A layer that executes something waits for
 at once. A key is guarded by a lock in the store, so two processes never make the same layer side by side.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
-from wardian.builders.base import Beneath, Builder, Site, Stopped
+from wardian.builders.base import Beneath, Display, Site, Stopped
 from wardian.builders.image import Made, base_config, environment_of, finished, whole, write
+from wardian.builders.stack import builder, records_of
 from wardian.errors import WardianError
 from wardian.plan.bins import ALL_LAYERS
 from wardian.plan.images import ImagePlan
@@ -29,38 +29,12 @@ from wardian.plan.layers import (
 )
 from wardian.spec.units import human_size
 from wardian.store.files import disk_error
-from wardian.store.store import LayerRecord, Store
+from wardian.store.store import LayerRecord
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-# Where the builder of each kind of layer is. A build that has nothing to do imports none of them.
-BUILDERS: Mapping[type[Layer], tuple[str, str]] = {
-    Bootstrap: ("bootstrap", "bootstrap"),
-    Apt: ("system", "apt"),
-    RunStep: ("system", "run"),
-    Environment: ("assembler", "environment"),
-    Wheels: ("assembler", "wheels"),
-    Files: ("assembler", "files"),
-    ProjectCode: ("assembler", "code"),
-}
 STANDING = (Apt, RunStep)  # layers that are made on top of the ones beneath
-
-
-class Said(Protocol):
-    """One line of a progress display."""
-
-    def say(self, text: str) -> None:
-        """Replace the words beside it."""
-        ...
-
-
-class Display(Protocol):
-    """What ``Console.progress`` yields."""
-
-    def task(self, title: str, total: float | None = None) -> AbstractContextManager[Said]:
-        """Show one piece of work."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +86,7 @@ class Graph:
                 if known:
                     self.records[layer.key] = known
                     continue
-                needs = {below.key for below in plan.layers[:at]} if isinstance(layer, STANDING) else set()
-                work[layer.key] = _Work(layer, plan, needs, fresh)
+                work[layer.key] = _Work(layer, plan, _needs(layer, plan.layers[:at]), fresh)
         return work
 
     def run(self, display: Display) -> Iterator[Outcome]:
@@ -185,11 +158,12 @@ class Graph:
 
     def _base(self, layer: BaseLayers) -> tuple[LayerRecord, ...]:
         self.site.sources.base(layer.base, layer.platform)
-        return _records(self.site.store, layer)
+        return records_of(self.site.store, layer, layer.base.digest or "")
 
     def _known(self, layer: Layer) -> tuple[LayerRecord, ...] | None:
         if isinstance(layer, BaseLayers):
-            return _records(self.site.store, layer) if whole(self.site.store, layer.base.digest or "") else None
+            digest = layer.base.digest or ""
+            return records_of(self.site.store, layer, digest) if whole(self.site.store, digest) else None
         found = self.site.store.layer(layer.key)
         return (found,) if found else None
 
@@ -213,21 +187,13 @@ class Graph:
         return Outcome(plan, image, new, len(records) - len(new), monotonic() - start, warnings)
 
 
-def _records(store: Store, layer: BaseLayers) -> tuple[LayerRecord, ...]:
-    """The layers of a base that is in the store."""
-    digest = layer.base.digest or ""
-    return tuple(
-        LayerRecord(blob.digest, diff_id, blob.size, 0, title(layer))
-        for blob, diff_id in zip(store.manifest(digest).layers, store.diff_ids(digest), strict=True)
-    )
-
-
-def builder(layer: Layer) -> Builder[Layer]:
-    """The function that makes a layer of this kind."""
-    from importlib import import_module
-
-    module, name = BUILDERS[type(layer)]
-    return cast("Builder[Layer]", getattr(import_module(f"wardian.builders.{module}"), name))
+def _needs(layer: Layer, beneath: Sequence[Layer]) -> set[str]:
+    """The keys of what must be there before a layer can be made."""
+    if isinstance(layer, STANDING):
+        return {below.key for below in beneath}
+    if isinstance(layer, ProjectCode) and layer.building:
+        return {below.key for below in layer.building.system} & {below.key for below in beneath}
+    return set()
 
 
 def _weight(layer: Layer) -> tuple[int, int]:

@@ -4,60 +4,62 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 from posixpath import normpath
 
-from wardian.builders.base import Site
-from wardian.command import Command
-from wardian.errors import CommandFailed, WardianError
-from wardian.plan.layers import Code
+from wardian.builders import backend
+from wardian.builders.base import Beneath, Site
+from wardian.builders.stack import Saying, stacked
+from wardian.errors import WardianError
+from wardian.lock.pylock import fits, normalised
+from wardian.oci.splice import write_wheels
+from wardian.oci.wheel import WheelFile
+from wardian.plan.layers import Building, Code, ProjectCode
+from wardian.store.store import LayerRecord
 
 
-def wheel(code: Code, folder: Path, site: Site, say: Callable[[str], None]) -> Path:
-    """Build the wheel of a clean copy of the project with ``uv build``. Raises when it is not for every platform.
+def code(layer: ProjectCode, beneath: Beneath, site: Site, say: Callable[[str], None]) -> LayerRecord:
+    """The project: its wheel, built from a clean copy in a sandbox, or a link to its place in the image."""
+    packages = [f"{layer.code.name}=={layer.code.version}" if layer.code.version else layer.code.name]
+    with site.temporary() as work:
+        made = (
+            wheel(layer.code, layer.building, work, beneath.image, site=site, say=say)
+            if layer.building
+            else editable(layer.code, layer.workdir, work)
+        )
+        with made.open("rb") as file:
+            opened = [WheelFile(made.name, file, requested=True)]
+            return site.write(
+                layer,
+                lambda out: write_wheels(out, opened, prefix=layer.prefix, python=layer.python, mtime=site.epoch),
+                packages,
+            )
+
+
+def wheel(about: Code, building: Building, work: Path, image: str, *, site: Site, say: Callable[[str], None]) -> Path:
+    """Build the wheel of a clean copy of the project. Raises ``WardianError`` when it does not fit the image.
 
     The copy has fixed modes and times, so that the build backend sees the same on every machine.
     """
-    source, target = folder / "source", folder / "wheel"
-    _copy(code, source, site.epoch)
-    command = Command(
-        (_uv(), "build", "--wheel", "--python", sys.executable, "--out-dir", str(target), "--no-config", str(source)),
-        env={
-            **site.machine.environment(),
-            "SOURCE_DATE_EPOCH": str(site.epoch),
-            "UV_PYTHON_DOWNLOADS": "never",
-            "TZ": "UTC",
-            "PYTHONHASHSEED": "0",
-        },
-        changes=True,
+    _copy(about, work / "build" / "source", site.epoch)
+    tools = site.sources.wheels(building.tools, say)
+    records = stacked(building.system, site, Saying(say), image)
+    tree = backend.Tree(
+        normalised(about.name),
+        about.version,
+        building.interpreter,
+        f"the wheel of {about.name} cannot be built",
+        "it is built without network, with what [build-system].requires of pyproject.toml names and the image's `apt`",
     )
-    ended = site.host.stream(command, line=say)
-    if ended.code:
-        last = [line for line in ended.stdout.decode(errors="replace").splitlines() if line.strip()][-8:]
-        raise CommandFailed(f"the wheel of {code.name} cannot be built: " + " | ".join(last), code=ended.code)
-    made = sorted(target.glob("*.whl"))
-    if len(made) != 1:
-        raise WardianError(f"uv build made {len(made)} wheels of {code.name}, not one")
-    if not made[0].name.endswith("-none-any.whl"):
-        raise WardianError(
-            f"{made[0].name} holds compiled code, which must be built inside the image",
-            hint='use project = "editable" or "none", and compile in a `run` step',
-        )
-    return _sorted(made[0], folder / made[0].name)
-
-
-def _uv() -> str:
-    """The uv that Wardian depends on, else the one on the PATH."""
-    from uv import find_uv_bin
-
+    made = backend.wheel(tree, tools, records, work=work, site=site, say=say)
     try:
-        return find_uv_bin()
-    except FileNotFoundError:
-        return "uv"
+        fits(made.name, building.target)
+    except WardianError as error:
+        raise WardianError(error.message, hint="its build backend must make a wheel for the image's Python") from error
+    return made
 
 
 def _copy(code: Code, target: Path, epoch: int) -> None:
@@ -73,16 +75,6 @@ def _copy(code: Code, target: Path, epoch: int) -> None:
             shutil.copyfile(entry.source, path)
             path.chmod(entry.mode)
             os.utime(path, (epoch, epoch))
-
-
-def _sorted(made: Path, target: Path) -> Path:
-    """The wheel with every member stored as it is: the layer then depends on no compressor of the build backend."""
-    with zipfile.ZipFile(made) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
-        for info in sorted(old.infolist(), key=lambda info: info.filename):
-            plain = zipfile.ZipInfo(info.filename)
-            plain.external_attr = info.external_attr
-            new.writestr(plain, old.read(info))
-    return target
 
 
 def editable(code: Code, workdir: str, folder: Path) -> Path:

@@ -66,7 +66,7 @@ class Locked:
         except Unavailable:
             if self.lock is None:
                 raise
-            from wardian.resolvers.sdists import rebuilding
+            from wardian.resolvers.rebuild import rebuilding
 
             with self.store.lock(f"built-{file.sha256}"):
                 if not self.fetcher.has(file):

@@ -5,30 +5,25 @@ Certificates, proxies, package indexes and name resolution of this machine reach
 variables that exist only while it runs.
 """
 
-import errno
 import os
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wardian.builders.base import SUBIDS, Beneath, Site
-from wardian.command import Command, Result
+from wardian.builders.execute import PATH, perform, root
+from wardian.command import Result
 from wardian.errors import CommandFailed, Unavailable
-from wardian.hosts.base import Host
 from wardian.hosts.machine import Machine, local_path
 from wardian.hosts.rootfs import Tree
 from wardian.hosts.sandbox import Namespace, Sandbox, command, folder
 from wardian.oci.gzip import write_layer
 from wardian.plan.containers import Bind
 from wardian.plan.layers import Apt, RunStep, shortened
-from wardian.store import unpacked
-from wardian.store.files import FULL, ROOM, is_full
-from wardian.store.store import LayerRecord, Store
+from wardian.store.store import LayerRecord
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OURS = "/run/wardian"  # what is bound for a step lies here; nothing beneath /run enters a layer
 _BUNDLE = f"{OURS}/ca-certificates.crt"
 _CA_NAMES = ("NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE", "CARGO_HTTP_CAINFO", "NIX_SSL_CERT_FILE")
@@ -141,11 +136,6 @@ def _inside(word: str, place: str, inside: str) -> str:
     return f"file://{inside}" if word.startswith("file:") else inside
 
 
-def root(store: Store, host: Host, inside: Namespace, layers: Sequence[LayerRecord]) -> tuple[str, ...]:
-    """The unpacked folders of layers given from the bottom up, as overlayfs wants them."""
-    return unpacked.stack(store, host, inside, [(layer.digest, layer.diff_id) for layer in layers])
-
-
 def capable(site: Site) -> Namespace:
     """The namespace for steps. Raises ``Unavailable`` for a user with a single id, who cannot own what packages own."""
     inside = site.namespace()
@@ -186,7 +176,7 @@ def execute(
             binds=step.binds,
             network=step.network,
         )
-        _perform(command(sandbox, inside), step, site, say)
+        perform(command(sandbox, inside), site, say, step.name)
     site.check()
     skip = [Tree(lowers).resolve(bind.target).lstrip("/") for bind in step.binds]
     return site.write(layer, lambda out: write_layer(out, captured(upper, lowers, inside, site, skip)), packages)
@@ -194,23 +184,6 @@ def execute(
 
 _UMASK = 'umask 022 && exec "$@"'  # files do not depend on the caller's
 _FOLDERS = 'umask 022 && mkdir "$1/upper" "$1/work"'  # made inside, so that their owner there is root
-
-
-def _perform(started: Command, step: Step, site: Site, say: Callable[[str], None]) -> None:
-    last: deque[str] = deque(maxlen=12)
-
-    def heard(text: str) -> None:
-        if text.strip():
-            last.append(text.rstrip())
-            say(text.strip())
-
-    ended = site.host.stream(started, line=heard)
-    if ended.code:
-        site.check()
-        shown = "".join(f"\n    {line}" for line in last)
-        full = is_full(shown)
-        why = FULL[errno.ENOSPC] if full else f"exited with {ended.code}"
-        raise CommandFailed(f"{step.name}: {why}{shown}", code=ended.code, hint=ROOM if full else None)
 
 
 def captured(upper: Path, lowers: Sequence[str], inside: Namespace, site: Site, skip: Sequence[str]) -> Iterator[bytes]:

@@ -13,17 +13,18 @@ class Change:
     """One thing that came, went, or moved. ``before`` and ``after`` are versions or digests; None is absence."""
 
     image: str
-    kind: str  # "image" | "base" | "python" | "package" | "distribution" | "built"
+    kind: str  # "image" | "base" | "python" | "package" | "distribution" | "built" | "tool"
     name: str
     before: str | None
     after: str | None
 
     def __str__(self) -> str:
+        why = ", to build the project with" if self.kind == "tool" else ""
         if self.before is None:
-            return f"+ {self.name} {self.after}"
+            return f"+ {self.name} {self.after}{why}"
         if self.after is None:
-            return f"- {self.name} {self.before}"
-        return f"  {self.name} {self.before} → {self.after}"
+            return f"- {self.name} {self.before}{why}"
+        return f"  {self.name} {self.before} → {self.after}{why}"
 
 
 def changes(before: Lock, after: Lock, old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
@@ -61,6 +62,7 @@ def _counts(own: Sequence[Change]) -> str:
         ("package", "package", "packages"),
         ("distribution", "distribution", "distributions"),
         ("built", "built from source", "built from source"),
+        ("tool", "to build the project with", "to build the project with"),
     ):
         if count := sum(change.kind == kind for change in own):
             words.append(f"{count} {one if count == 1 else many}")
@@ -99,4 +101,5 @@ def _versions(image: LockedImage, texts: Mapping[str, str]) -> dict[str, dict[st
         "package": {deb.name: deb.version for deb in (*(image.base.debs if image.base else ()), *image.debs)},
         "distribution": distributions,
         "built": {one.name: one.sha256[:12] for one in image.built},
+        "tool": {one.name: one.version for one in image.build},
     }

@@ -69,6 +69,7 @@ class LockedImage(Pin):
     pylock: str | None = None  # file name beside wardian.lock; the whole closure, also what the parent has
     pylock_sha256: Sha256 | None = None
     built: tuple[Built, ...] = ()
+    build: tuple[Tool, ...] = ()  # what the project's own wheel is built with, by name
     inherited: tuple[str, ...] = ()  # "name==version" of distributions already in a foreign base
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from packaging.pylock import PackageArchive, PackageSdist, PackageWheel, Pylock
     from packaging.tags import Tag
 
+GLIBC = 28  # taken when nothing tells: manylinux_2_28, which all that is maintained has
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "ppc64le": "ppc64le", "s390x": "s390x"}
 _OLDEST = {"x86_64": 5, "i686": 5}  # the first manylinux_2_N; 17 for the others. Source: PEP 600
 _LEGACY = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
@@ -34,7 +35,7 @@ class Target:
 
     python: str  # "3.11"
     platform: str  # "linux/amd64"
-    glibc: int = 28
+    glibc: int = GLIBC
 
     @property
     def machine(self) -> str:
@@ -128,7 +129,7 @@ def select(
             )
         one = _described(package.name, str(package.version or ""), file, canonical)
         if one.kind == "wheel":
-            _fits(one.filename, tags, target)
+            fits(one.filename, target, tags)
         pinned.append(replace(one, requested=one.name in requested, direct=package.archive is not None))
     return tuple(sorted(pinned, key=lambda one: one.name))
 
@@ -192,14 +193,14 @@ def wheels(
     Raises ``WardianError`` for a wheel that does not fit ``python`` and ``platform``.
     """
     lock = _parse(text, source)
-    target = Target(python, platform, int((lock.tool or {}).get("wardian", {}).get("glibc", 28)))
+    target = Target(python, platform, _glibc(lock))
     made = {one.name: one for one in built}
     found = []
     tags = frozenset(target.tags())
     for one in _pins(lock, source):
         wheel = Wheel(one.name, one.version, one.filename, one.url, one.sha256, one.size, one.requested)
         if one.kind == "wheel":
-            _fits(one.filename, tags, target)
+            fits(one.filename, target, tags)
         elif instead := made.get(one.name):
             wheel = replace(wheel, filename=instead.filename, url="", sha256=instead.sha256, size=None, built=instead)
         elif f"{one.name}=={one.version}" not in inherited:
@@ -208,6 +209,15 @@ def wheels(
             )
         found.append(wheel)
     return tuple(found)
+
+
+def glibc_of(text: str, *, source: str = "pylock.toml") -> int:
+    """N of the glibc 2.N that a lock's wheels may need."""
+    return _glibc(_parse(text, source))
+
+
+def _glibc(lock: "Pylock") -> int:
+    return int((lock.tool or {}).get("wardian", {}).get("glibc", GLIBC))
 
 
 def pins(text: str, *, source: str = "pylock.toml") -> dict[str, str]:
@@ -274,14 +284,15 @@ def _described(
     return Pinned(name, version, kind, filename, portable(canonical(file.url or "")), sha256, file.size)
 
 
-def _fits(filename: str, tags: "Collection[Tag]", target: Target) -> None:
+def fits(filename: str, target: Target, tags: "Collection[Tag] | None" = None) -> None:
+    """Raise ``WardianError`` for a wheel that ``target`` cannot install. ``tags``: the target's, if they are known."""
     from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
     try:
         fitting = parse_wheel_filename(filename)[-1]
     except InvalidWheelFilename as error:
         raise WardianError(f"{filename} is not the name of a wheel: {error}") from error
-    if fitting.isdisjoint(tags):
+    if fitting.isdisjoint(target.tags() if tags is None else tags):
         raise WardianError(
             f"{filename} does not fit Python {target.python} on {target.platform} with glibc 2.{target.glibc}",
             hint="require a version that has a wheel for it",

@@ -21,6 +21,33 @@ class Parsed:
     constraints: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BuildSystem:
+    """What builds a source tree; the defaults are for one that does not say. Source: PEP 517, "Source trees"."""
+
+    requires: tuple[str, ...] = ("setuptools>=40.8.0",)
+    backend: str = "setuptools.build_meta:__legacy__"
+    path: tuple[str, ...] = ()  # folders of the tree in which the backend itself lies
+
+
+def build_system(text: str, source: str = "pyproject.toml") -> BuildSystem:
+    """The ``[build-system]`` of a pyproject.toml. Raises ``SpecError`` when it is none. Source: PEP 518."""
+    try:
+        table = tomllib.loads(text).get("build-system", {})
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError([Fault("", f"not TOML: {error}", source)]) from error
+    plain = BuildSystem()
+    requires, backend = table.get("requires", plain.requires), table.get("build-backend", plain.backend)
+    path = table.get("backend-path", ())
+    if not (_texts(requires) and isinstance(backend, str) and _texts(path)):
+        raise SpecError([Fault("build-system", "requires and backend-path are lists, build-backend is a name", source)])
+    return BuildSystem(tuple(requires), backend, tuple(path))
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+
+
 def parse(text: str) -> Parsed:
     """Read a requirement file. Source: pip's documentation, "Requirements File Format".
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from wardian.lock.model import Lock, LockedImage
-from wardian.lock.requirements import closure, of_pyproject
+from wardian.lock.requirements import build_system, closure, of_pyproject
 from wardian.spec.matrix import Variant
 from wardian.spec.models import Image
 
@@ -35,6 +35,7 @@ def wants(
         "requirements": tuple(sorted(set(map(_bare, image.requirements)))),
         "index": tuple(map(_bare, image.index)),
         "pyproject.toml": _of_pyproject(image, texts),
+        "build-system.requires": _of_build_system(image, texts),
         "sdists": tuple(sorted(_sdists(image))),
         "parent": (parent,) if parent else (),
     }
@@ -112,6 +113,13 @@ def _of_pyproject(image: Image, texts: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(
         map(_bare, of_pyproject(texts.get(PYPROJECT, ""), groups=image.groups, extras=image.extras, project=installed))
     )
+
+
+def _of_build_system(image: Image, texts: Mapping[str, str]) -> tuple[str, ...]:
+    """What the project's own wheel is built with."""
+    if image.project != "wheel":
+        return ()
+    return tuple(sorted(set(map(_bare, build_system(texts.get(PYPROJECT, "")).requires))))
 
 
 def _sdists(image: Image) -> Iterator[str]:

@@ -5,10 +5,11 @@ whose key is known is never made again. Wheel layers do not depend on what lies 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from wardian.errors import SpecError, WardianError
 from wardian.lock.model import Deb, Lock, LockedImage
+from wardian.lock.pylock import GLIBC, Target
 from wardian.lock.wheel import Wheel
 from wardian.plan import bins, labels, tags
 from wardian.plan.keys import EPOCH, key
@@ -16,6 +17,7 @@ from wardian.plan.layers import (
     Apt,
     BaseLayers,
     Bootstrap,
+    Building,
     Code,
     Entry,
     Environment,
@@ -46,6 +48,7 @@ class Content:
     code: Code | None = None  # when ``project`` is wheel or editable
     ca: Entry | None = None  # when ``ca`` is set: the bundle, at CA_BUNDLE
     revision: str | None = None  # of the project's repository
+    glibc: int = GLIBC  # N of the glibc 2.N that the lock is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,6 @@ class ImagePlan:
     wheels: tuple[Wheel, ...] = ()  # everything installed, the parent's included
     debs: tuple[Deb, ...] = ()  # every locked package, the parent's included
     pylock: str = ""
-    system: tuple[Layer, ...] = field(default=())  # the layers below the environment: base and apt
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class _Draft:
     base_digest: str | None
     revision: str | None
     ours: int  # layers that count against bins.LAYERS
+    system: tuple[Layer, ...]  # packages alone: what wheels are built over
 
 
 def plan(
@@ -127,11 +130,10 @@ def system(bottom: Variant, entries: Sequence[LockedImage], extra: Sequence[Deb]
 
     Over an image without a parent they are its own layers; a source distribution is built in them.
     """
-    stack = _Stack(_bottom(bottom, entries[0], epoch), epoch)
+    found = _bottom(bottom, entries[0], epoch)
     for debs in (*(entry.debs for entry in entries), tuple(extra)):
-        if debs:
-            stack.add(Apt(_apt_key(debs, stack), debs))
-    return tuple(stack.all)
+        found = _with_packages(found, debs, epoch)
+    return found
 
 
 def repository_of(name: str, registry: str | None) -> str:
@@ -140,10 +142,12 @@ def repository_of(name: str, registry: str | None) -> str:
 
 
 def _draft(variant: Variant, locked: LockedImage, parent: _Draft | None, content: Content, epoch: int) -> _Draft:
-    layers = _Stack(parent.layers if parent else _bottom(variant, locked, epoch), epoch)
+    bottom = () if parent else _bottom(variant, locked, epoch)
+    layers = _Stack(parent.layers if parent else bottom, epoch)
+    alone = _with_packages(parent.system if parent else bottom, locked.debs, epoch)
     image = variant.image
     if locked.debs:
-        layers.add(Apt(_apt_key(locked.debs, layers), locked.debs))
+        layers.add(_with_packages(tuple(layers.all), locked.debs, epoch)[-1])
     if content.ca:
         layers.add(_files("CA bundle", (content.ca,), epoch))
     python = locked.python or (parent.python if parent else None)
@@ -167,7 +171,9 @@ def _draft(variant: Variant, locked: LockedImage, parent: _Draft | None, content
     for title, entries in content.copies:
         layers.add(_files(title, entries, epoch))
     if content.code is not None:
-        layers.add(_project(variant, content.code, config, python, epoch))
+        target = Target(python or "", image.platform, content.glibc)
+        building = Building(alone, interpreter or "", _tools(locked), target)
+        layers.add(_project(variant, content.code, config, building, epoch))
     base = locked.base
     return _Draft(
         variant=variant,
@@ -183,6 +189,7 @@ def _draft(variant: Variant, locked: LockedImage, parent: _Draft | None, content
         base_digest=parent.base_digest if parent else base.digest if base else None,
         revision=content.revision if content.code or content.copies else parent.revision if parent else None,
         ours=ours + layers.added,
+        system=alone,
     )
 
 
@@ -221,8 +228,12 @@ def _hashes(debs: Sequence[Deb]) -> list[str]:
     return sorted(f"{deb.name}={deb.version}:{deb.architecture}@{deb.sha256}" for deb in debs)
 
 
-def _apt_key(debs: Sequence[Deb], beneath: _Stack) -> str:
-    return key("apt", beneath.epoch, debs=_hashes(debs), beneath=beneath.keys)
+def _with_packages(beneath: tuple[Layer, ...], debs: tuple[Deb, ...], epoch: int) -> tuple[Layer, ...]:
+    """Layers, and the one of these packages on top of them, if there are any."""
+    if not debs:
+        return beneath
+    made = key("apt", epoch, debs=_hashes(debs), beneath=[layer.key for layer in beneath])
+    return (*beneath, Apt(made, debs))
 
 
 def _own_wheels(
@@ -281,15 +292,35 @@ def _files(title: str, entries: tuple[Entry, ...], epoch: int) -> Files:
     return Files(key("files", epoch, entries=content), title, entries)
 
 
-def _project(variant: Variant, code: Code, config: Config, python: str | None, epoch: int) -> ProjectCode:
+def _tools(locked: LockedImage) -> tuple[Wheel, ...]:
+    """What the project's wheel is built with; one of them may be a wheel that was built of source itself."""
+    made = {one.sha256: one for one in locked.built}
+    return tuple(
+        Wheel(tool.name, tool.version, tool.filename, tool.url, tool.sha256, built=made.get(tool.sha256))
+        for tool in locked.build
+    )
+
+
+def _project(variant: Variant, code: Code, config: Config, building: Building, epoch: int) -> ProjectCode:
+    python = building.target.python
     mode = variant.image.project
     if not python or mode == "none":
         raise SpecError(
             f"images.{variant.name}: project = {mode!r} needs an image with Python", hint='set python = "3.11"'
         )
-    workdir = (config.workdir or "/workspace") if mode == "editable" else ""
-    made = key("project", epoch, mode=mode, prefix=PREFIX, python=python, workdir=workdir, code=code.digest)
-    return ProjectCode(made, mode, PREFIX, python, workdir, code)
+    fields = {"mode": mode, "prefix": PREFIX, "python": python, "code": code.digest}
+    if mode == "editable":
+        workdir = config.workdir or "/workspace"
+        return ProjectCode(key("project", epoch, **fields, workdir=workdir), mode, PREFIX, python, workdir, code)
+    made = key(
+        "project",
+        epoch,
+        **fields,
+        interpreter=building.interpreter,
+        tools=[[tool.filename, tool.sha256] for tool in building.tools],
+        beneath=[layer.key for layer in building.system],
+    )
+    return ProjectCode(made, mode, PREFIX, python, "", code, building)
 
 
 def _config(variant: Variant, parent: _Draft | None, content: Content, *, has_python: bool) -> Config:
@@ -348,7 +379,6 @@ def _finish(repository: str, draft: _Draft, names: Collection[str], epoch: int) 
         wheels=draft.wheels,
         debs=draft.debs,
         pylock=draft.pylock,
-        system=tuple(layer for layer in draft.layers if isinstance(layer, BaseLayers | Bootstrap | Apt)),
     )
     return replace(made, key=_image_key(made))
 

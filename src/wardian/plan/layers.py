@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wardian.lock.model import Base, Deb
+from wardian.lock.pylock import Target
 from wardian.lock.wheel import Wheel
 
 
@@ -101,6 +102,16 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
+class Building:
+    """What the project's wheel is built in and with."""
+
+    system: "tuple[Layer, ...]"  # packages alone, from the bottom up
+    interpreter: str
+    tools: tuple[Wheel, ...]  # the whole environment of its build backend, by name
+    target: Target  # the wheel must fit
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectCode:
     """The project itself, as an installed wheel or an editable link."""
 
@@ -110,6 +121,7 @@ class ProjectCode:
     python: str
     workdir: str
     code: Code
+    building: Building | None = None  # of a wheel
 
 
 Layer = BaseLayers | Bootstrap | Apt | Environment | Wheels | RunStep | Files | ProjectCode

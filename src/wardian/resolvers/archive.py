@@ -8,6 +8,7 @@ SHA256SUMS               the files of the first three; `sha256sum -c` checks the
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from wardian.builders.base import Display
 from wardian.errors import WardianError
 from wardian.lock.model import Base, Lock, LockedImage
 from wardian.lock.pylock import read
@@ -21,8 +22,8 @@ from wardian.resolvers.fetch import (
     pinned_file,
     sdist_file,
 )
+from wardian.resolvers.rebuild import Rebuilding
 from wardian.resolvers.sdist import tool_file
-from wardian.resolvers.sdists import Display, Rebuilding
 from wardian.resolvers.session import Session
 from wardian.spec.matrix import Variant
 from wardian.store.export import export_layout
@@ -121,6 +122,7 @@ def _files(image: LockedImage, pylocks: Mapping[str, str]) -> Iterator[File]:
     for one in read(pylocks[image.pylock], source=image.pylock) if image.pylock else ():
         if f"{one.name}=={one.version}" not in image.inherited:
             yield pinned_file(one)
+    yield from map(tool_file, image.build)
     for built in image.built:
         yield sdist_file(built)
         yield File(built.filename, built.sha256, version=built.version)

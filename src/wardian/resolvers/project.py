@@ -6,17 +6,18 @@ What was asked for last time in the same words is not asked again. What must be 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from wardian.hosts.machine import bare
-from wardian.lock.model import Built, Lock, LockedImage
+from wardian.lock.model import Built, Lock, LockedImage, Tool
 from wardian.lock.pylock import Pinned, Target, filename, normalised, read, write
-from wardian.lock.requirements import requested
-from wardian.lock.stale import Wants, differing, inputs
+from wardian.lock.requirements import build_system, requested
+from wardian.lock.stale import PYPROJECT, Wants, differing, inputs
 from wardian.registry.client import Progress
-from wardian.resolvers.python import Uv, Wanted, resolve
+from wardian.resolvers.python import Learn, Uv, Wanted, resolve
 from wardian.resolvers.sizes import sized
 from wardian.resolvers.systems import PYLOCK, System, Systems
-from wardian.resolvers.upgrade import packages
+from wardian.resolvers.upgrade import packages, tools
 from wardian.spec.matrix import Variant
 
 # The wants that decide which distributions an image gets, beside requirement files.
@@ -42,8 +43,22 @@ class Chain:
     beneath: tuple[LockedImage, ...]
 
 
-# Builds the source distributions of a variant: (its chain, its lock so far, its old entry) → what is built now.
-BuildSdists = Callable[[Chain, Locked, LockedImage | None], tuple[Built, ...]]
+class Backends(Protocol):
+    """What a lock needs build backends for."""
+
+    def learn(self, chain: Chain, so_far: Locked) -> Learn:
+        """What asks a source distribution of a variant what it requires."""
+        ...
+
+    def wheels(self, chain: Chain, so_far: Locked, before: LockedImage | None) -> tuple[Built, ...]:
+        """The wheels of the source distributions that the variant's parent has not; ``before``: its old entry."""
+        ...
+
+    def tools(
+        self, chain: Chain, so_far: Locked, before: LockedImage | None, requires: tuple[str, ...]
+    ) -> tuple[Tool, ...]:
+        """What the project's own wheel is built with."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Locking:
     texts: Mapping[str, str]  # requirement files and pyproject.toml, by path
     before: Lock
     pylocks: Mapping[str, str]  # the locks of distributions on disk, by file name
-    build_sdists: BuildSdists
+    backends: Backends
     progress: Progress
     variants: Sequence[Variant]
     done: dict[str, Locked] = field(default_factory=dict)
@@ -90,7 +105,8 @@ class Locking:
         return (
             old.inputs == inputs(self.wanted[variant.id])
             and text is not None
-            and not (upgrade.base(variant) or upgrade.packages(packages(old)) or upgrade.python(text))
+            and not (upgrade.base(variant) or upgrade.packages(packages(old)))
+            and not (upgrade.python(text) or upgrade.tools(tools(old)))
             and (variant.parent is None or self.done[variant.parent].entry == self.before.images.get(variant.parent))
         )
 
@@ -116,7 +132,13 @@ class Locking:
             interpreter=system.python[1] if system.python else None,
         )
         so_far = Locked(entry, system=system)
-        return self._with_distributions(variant, old, so_far, system) if system.python else so_far
+        if system.python:
+            so_far = self._with_distributions(variant, old, so_far, system)
+        if variant.image.project != "wheel":
+            return so_far
+        requires = build_system(self.texts.get(PYPROJECT, "")).requires
+        build = self.backends.tools(self._chain(variant), so_far, old, requires)
+        return replace(so_far, entry=so_far.entry.model_copy(update={"build": build}))
 
     def _system(self, variant: Variant, old: LockedImage | None) -> System:
         beneath = self.system(variant.parent) if variant.parent else None
@@ -141,14 +163,14 @@ class Locking:
                 return Locked(entry, parent.pins, parent.text, system)
             if not inherited:
                 return so_far
-        target = Target(so_far.entry.python or "", variant.image.platform, system.glibc)
-        pins = self._kept_pins(variant, old, so_far.entry, system) or self._pins(variant, old, target, inherited)
+        known = so_far.entry.model_copy(update={"built": built, "inherited": names})
+        so_far = replace(so_far, entry=known, pins=inherited)
+        target = Target(known.python or "", variant.image.platform, system.glibc)
+        pins = self._kept_pins(variant, old, known, system) or self._pins(variant, old, so_far, target)
         text = write(pins, target)
-        entry = so_far.entry.model_copy(
-            update={"pylock": filename(variant.id), "pylock_sha256": _sha256(text), "built": built, "inherited": names}
-        )
+        entry = known.model_copy(update={"pylock": filename(variant.id), "pylock_sha256": _sha256(text)})
         so_far = Locked(entry, pins, text, system)
-        made = self.build_sdists(self._chain(variant), so_far, old)
+        made = self.backends.wheels(self._chain(variant), so_far, old)
         return replace(so_far, entry=entry.model_copy(update={"built": (*built, *made)}))
 
     def _chain(self, variant: Variant) -> Chain:
@@ -175,12 +197,10 @@ class Locking:
                 return ()
         return read(text, source=old.pylock)
 
-    def _pins(
-        self, variant: Variant, old: LockedImage | None, target: Target, inherited: tuple[Pinned, ...]
-    ) -> tuple[Pinned, ...]:
+    def _pins(self, variant: Variant, old: LockedImage | None, so_far: Locked, target: Target) -> tuple[Pinned, ...]:
         image = variant.image
         if not self._asks(variant):
-            return inherited
+            return so_far.pins
         lines = (*image.requirements, *self.wanted[variant.id].get("pyproject.toml", ()))
         wanted = Wanted(
             image=variant.id,
@@ -188,13 +208,19 @@ class Locking:
             requirements=lines,
             files=image.files,
             requested=requested(lines, image.files, self.texts),
-            inherited=inherited,
+            inherited=so_far.pins,
             beneath=f"@{variant.parent}" if variant.parent else image.from_,
             indexes=image.index,
             from_source=frozenset(map(normalised, image.sdists)),
         )
         previous = self.pylocks.get(old.pylock or "", "") if old else ""
-        pins = resolve(wanted, self.uv, previous=previous, upgrade=self.systems.upgrade.distributions)
+        pins = resolve(
+            wanted,
+            self.uv,
+            learn=self.backends.learn(self._chain(variant), so_far),
+            previous=previous,
+            upgrade=self.systems.upgrade.distributions,
+        )
         return sized(pins, self.systems.fetcher, read(previous) if previous else ())
 
 

@@ -1,16 +1,25 @@
-"""Python distributions: uv resolves what an image asks for, for the image's own Python and platform."""
+"""Python distributions: uv resolves what an image asks for, for the image's own Python and platform.
+
+uv reads what wheels and source distributions say of themselves; it never builds one to learn more. A build would run
+the code of strangers as the caller, and answer for the Python of this machine. uv's own ``--no-build`` is of no use: it
+passes over source distributions without a word and takes an older version. So builds fail, and whatever uv wanted to
+build is asked in a sandbox (see ``resolvers.learn``) and told to uv as static metadata.
+"""
 
 import re
-from collections.abc import Callable, Mapping
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from wardian.builders.backend import program
 from wardian.command import Command
 from wardian.errors import Unavailable, WardianError
 from wardian.hosts.base import Host
 from wardian.hosts.machine import PYPI, Machine, bare, userinfo
-from wardian.lock.pylock import Pinned, Target, normalised, read, select
+from wardian.lock.pylock import Pinned, Target, normalised, select
 from wardian.resolvers.index import of_index
 from wardian.spec import toml
 
@@ -26,6 +35,10 @@ _UNSET = (
 )
 _NETWORK = ("failed to fetch", "error sending request", "connection", "dns error", "timed out", "certificate")
 _CLOSED = re.compile(r"An index URL \((\S+)\) could not be queried due to [a-z ]+ \((40[13] \w+)\)")
+# uv makes the environment of a build in this folder of its cache: a file there stops every build before it begins.
+_BUILDS = tuple(f"builds-v{number}" for number in range(10))
+_REFUSED = re.compile(r"failed to create directory `[^`]*/builds-v\d`")
+_BUILD = re.compile(r"Failed to (?:download and )?build `([^`]+)`")
 LONGEST = 420  # letters of uv's explanation that are shown
 
 
@@ -40,10 +53,26 @@ class Wanted:
     requested: frozenset[str] = frozenset()  # normalised names that are asked for directly
     inherited: tuple[Pinned, ...] = ()  # what the image stands on has these; they stay as they are
     beneath: str = ""  # what the image stands on, for messages
-    for_build: str = ""  # the distribution that is built with these, for messages
+    hint: str = ""  # of those who ask for build requirements: what to do when they cannot be met
     preferred: tuple[Pinned, ...] = ()  # not asked for; but what of these is needed is taken as it is here
     indexes: tuple[str, ...] = ()  # before the machine's
     from_source: frozenset[str] = frozenset()  # never as the wheel of an index
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """What one distribution says of itself, as uv is told it."""
+
+    name: str
+    version: str
+    address: str = ""  # where it is, if it is required by that
+    requires: tuple[str, ...] = ()
+    python: str = ""  # the versions that it is for
+    extras: tuple[str, ...] = ()
+
+
+# Asks a distribution that only its build backend knows: (name, version or address) → what it says.
+Learn = Callable[[str, str], Static]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +88,18 @@ class Uv:
     canonical: Callable[[str], str] = str  # a mirror's address → the one that everybody has
 
 
+def _unknown(name: str, place: str) -> Static:
+    raise WardianError(f"{name} {place} tells what it requires only when it is built")
+
+
 def resolve(
-    wanted: Wanted, uv: Uv, *, previous: str = "", upgrade: frozenset[str] | None = frozenset()
+    wanted: Wanted,
+    uv: Uv,
+    *,
+    learn: Learn = _unknown,
+    previous: str = "",
+    upgrade: frozenset[str] | None = frozenset(),
+    static: Sequence[Static] = (),
 ) -> tuple[Pinned, ...]:
     """The closure of what an image asks for and inherits, each distribution pinned to one file.
 
@@ -68,12 +107,19 @@ def resolve(
     Raises ``WardianError`` with uv's reason when there is no answer.
     """
     answer = uv.scratch / "pylock.toml"
-    answer.unlink(missing_ok=True)
-    if previous and upgrade is not None:
-        answer.write_text(previous, encoding="utf-8")
-    result = uv.host.run(_command(wanted, uv, answer, upgrade or frozenset()))
-    if result.code:
-        raise _explained(wanted, result.stderr.decode(errors="replace"))
+    known = list(static)
+    _refuse_builds(uv.cache)
+    while True:
+        answer.unlink(missing_ok=True)
+        if previous and upgrade is not None:
+            answer.write_text(previous, encoding="utf-8")
+        result = uv.host.run(_command(wanted, uv, answer, upgrade or frozenset(), known))
+        if not result.code:
+            break
+        said = result.stderr.decode(errors="replace")
+        if not _REFUSED.search(" ".join(said.split())):
+            raise _explained(wanted, said)
+        known.append(learn(*to_build(wanted, said, known)))
     text = answer.read_text(encoding="utf-8")
     inherited = {one.name: one for one in (*wanted.preferred, *wanted.inherited)}
     requested = wanted.requested | {one.name for one in wanted.inherited if one.requested}
@@ -90,12 +136,29 @@ def resolve(
     return tuple(inherited.get(one.name, one) for one in found)
 
 
-def pinned_of(text: str, source: str) -> tuple[Pinned, ...]:
-    """The pins of a lock that an image holds at /opt/env/pylock.toml."""
-    return read(text, source=source)
+def _refuse_builds(cache: Path) -> None:
+    for path in (cache / name for name in _BUILDS):
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
 
-def _command(wanted: Wanted, uv: Uv, answer: Path, upgrade: frozenset[str]) -> Command:
+def to_build(wanted: Wanted, said: str, known: Sequence[Static]) -> tuple[str, str]:
+    """(name, version or address) of what uv wants to build."""
+    found = _BUILD.search(" ".join(said.split()))
+    name, _, place = re.sub(r"==| @ ", "\0", found[1] if found else "", count=1).partition("\0")
+    if not place or place.startswith(("git+", "hg+", "svn+", "bzr+")):
+        raise WardianError(
+            f"{wanted.image}: {name or 'a requirement'} is a working tree or a repository, which cannot be locked",
+            hint="require a release of it, or an archive of it by its address",
+        )
+    if any(one.name == normalised(name) and place in {one.version, one.address} for one in known):
+        raise WardianError(f"{wanted.image}: {name} {place} says one thing of itself when built, and uv hears another")
+    return normalised(name), place
+
+
+def _command(wanted: Wanted, uv: Uv, answer: Path, upgrade: frozenset[str], known: Sequence[Static]) -> Command:
     asked = uv.scratch / "requirements.in"
     asked.write_text(
         "".join(f"{line}\n" for line in (*wanted.requirements, *map(_exactly, wanted.inherited))), encoding="utf-8"
@@ -104,11 +167,18 @@ def _command(wanted: Wanted, uv: Uv, answer: Path, upgrade: frozenset[str]) -> C
     bounds.write_text("".join(f"{one.name}=={one.version}\n" for one in wanted.preferred), encoding="utf-8")
     config = uv.scratch / "uv.toml"
     config.touch(mode=0o600)
-    config.write_text(configuration(wanted, uv), encoding="utf-8")
+    config.write_text(configuration(wanted, uv) + "".join(map(_told, known)), encoding="utf-8")
     argv = (
         *(program(), "pip", "compile", str(asked), *(str(uv.project / path) for path in wanted.files)),
         *("--constraints", str(bounds), "--format", "pylock.toml", "--output-file", str(answer), "--generate-hashes"),
-        *("--python-version", wanted.target.python, "--python-platform", wanted.target.uv_platform),
+        *(
+            "--python",
+            sys.executable,
+            "--python-version",
+            wanted.target.python,
+            "--python-platform",
+            wanted.target.uv_platform,
+        ),
         *("--config-file", str(config), "--cache-dir", str(uv.cache), "--no-sources"),
         *("--no-header", "--no-annotate", "--no-progress", "--quiet", "--color", "never"),
         *(word for name in sorted(upgrade) for word in ("--upgrade-package", name)),
@@ -135,16 +205,16 @@ def configuration(wanted: Wanted, uv: Uv) -> str:
     return "\n".join(lines) + "\n"
 
 
-def program() -> str:
-    """The path of uv, which comes with Wardian."""
-    import uv
-
-    try:
-        return uv.find_uv_bin()
-    except FileNotFoundError as error:
-        raise Unavailable(
-            "uv, which Wardian installs beside itself, is gone", hint="type: pip install --force-reinstall uv"
-        ) from error
+def _told(one: Static) -> str:
+    """An entry of uv's ``dependency-metadata``."""
+    values = {
+        "name": one.name,
+        "version": one.version,
+        "requires-dist": list(one.requires),
+        **({"requires-python": one.python} if one.python else {}),
+        "provides-extra": list(one.extras),
+    }
+    return "\n[[dependency-metadata]]\n" + "".join(f"{key} = {toml.value(value)}\n" for key, value in values.items())
 
 
 def explanation(said: str) -> str:
@@ -179,10 +249,8 @@ def _explained(wanted: Wanted, said: str) -> WardianError:
             f"{wanted.image}: the package index at {host} answers {closed[2]}",
             hint="its user and password go into UV_INDEX_<NAME>_USERNAME and …_PASSWORD, pip.conf or a netrc file",
         )
-    if wanted.for_build:
-        table = f"[images.{wanted.image.split(',')[0].split('[')[0]}.sdists.{wanted.for_build}]"
-        hint = f"`requires` in {table} replaces the build requirements that it names itself"
-        return WardianError(f"{wanted.image}: the build requirements cannot be met: {reason}", hint=hint)
+    if wanted.hint:
+        return WardianError(f"{wanted.image}: the build requirements cannot be met: {reason}", hint=wanted.hint)
     clash = next((one for one in wanted.inherited if re.search(rf"(?<![\w.-]){re.escape(one.name)}==", reason)), None)
     if clash:
         return WardianError(
@@ -227,11 +295,3 @@ def _network(machine: Machine) -> Mapping[str, str]:
         "no_proxy",
     )
     return {name: values[name] for name in names if name in values}
-
-
-def names_near(name: str, pylocks: Mapping[str, str]) -> list[str]:
-    """Names of locked distributions that look like ``name``."""
-    from difflib import get_close_matches
-
-    known = {one.name for text in pylocks.values() for one in read(text)}
-    return get_close_matches(normalised(name), sorted(known), n=3)

@@ -1,43 +1,20 @@
-"""Source distributions → wheels, compiled inside the image's own system layers, without a network.
-
-The build environment is made of locked wheels alone, at fixed paths and times, and the wheel is packed again in a fixed
-order without compression: another machine that builds it gets the same bytes, or says that it did not.
-"""
+"""Source distributions as files, and the wheels that are made of them: the same ones again on another machine."""
 
 import hashlib
-import os
-import stat
 import tarfile
-import tomllib
 import zipfile
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from wardian.builders import backend
 from wardian.builders.base import Site
-from wardian.builders.system import PATH, root
-from wardian.command import Command
-from wardian.errors import CommandFailed, DigestMismatch, WardianError
-from wardian.hosts.sandbox import Sandbox, command, folder
+from wardian.errors import DigestMismatch, WardianError
 from wardian.lock.model import Built, Tool
-from wardian.lock.pylock import normalised
-from wardian.plan.containers import Bind
-from wardian.plan.keys import EPOCH
+from wardian.lock.requirements import BuildSystem, build_system
 from wardian.resolvers.fetch import Fetcher, File, sdist_file
-from wardian.resolvers.python import program
 from wardian.store.store import LayerRecord
-
-BUILD = "/build"  # where everything of a build lies, on every machine: paths end up in compiled files
-DEFAULT_REQUIRES = ("setuptools>=40.8.0",)  # Source: PEP 517, "Source trees"
-_SCRIPT = r"""
-set -e
-uv venv --quiet --python "$1" /build/env
-if [ -n "$(ls /build/wheels)" ]; then
-  uv pip install --quiet --no-deps --no-index --python /build/env/bin/python /build/wheels/*.whl
-fi
-exec uv build --wheel --no-build-isolation --python /build/env/bin/python --out-dir /build/dist /build/source
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +27,13 @@ class Recipe:
     tools: tuple[Tool, ...]
     interpreter: str  # in the image
     env: Mapping[str, str]
+
+    def tree(self, failed: str) -> backend.Tree:
+        """The source tree, for its backend."""
+        hint = f"what the build needs goes into [images.NAME.sdists.{self.name}]: apt, requires, env"
+        return backend.Tree(
+            self.name, self.version, self.interpreter, f"{self.name} {self.version} {failed}", hint, self.env
+        )
 
 
 def recipe(built: Built, interpreter: str) -> Recipe:
@@ -64,28 +48,42 @@ def make(
 
     Raises ``CommandFailed`` with the last lines of a build that failed.
     """
+    with _unpacked(wanted, site, fetcher, say) as (work, tools):
+        tree = wanted.tree("cannot be built from its source distribution")
+        packed = backend.wheel(tree, tools, layers, work=work, site=site, say=say)
+        with packed.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        made = File(packed.name, digest, "", packed.stat().st_size, "wheel", wanted.name, wanted.version)
+        fetcher.keep(made, packed)
+    return made
+
+
+def metadata(
+    wanted: Recipe,
+    system: BuildSystem,
+    layers: Sequence[LayerRecord],
+    *,
+    site: Site,
+    fetcher: Fetcher,
+    say: Callable[[str], None],
+) -> str:
+    """The METADATA of a source distribution that has none which can be trusted, from its backend over ``layers``."""
+    with _unpacked(wanted, site, fetcher, say) as (work, tools):
+        tree = wanted.tree("does not tell what it requires")
+        return backend.metadata(tree, system, tools, layers, work=work, site=site, say=say)
+
+
+@contextmanager
+def _unpacked(
+    wanted: Recipe, site: Site, fetcher: Fetcher, say: Callable[[str], None]
+) -> Iterator[tuple[Path, list[Path]]]:
+    """A folder in which the source lies unpacked at ``build/source``, and the wheels that build it."""
     say("fetching what it is built with")
     tools = [tool_file(tool) for tool in wanted.tools]
     paths = fetcher.fetch_all([wanted.source, *tools])
     with site.temporary() as work:
-        work.chmod(0o755)
-        for name in ("build/home", "build/tmp", "wheels"):
-            (work / name).mkdir(parents=True)
         extract(paths[wanted.source.sha256], work / "build" / "source")
-        for tool in tools:
-            os.link(paths[tool.sha256], work / "wheels" / tool.filename)
-        _run(wanted, layers, site, work, say)
-        made = sorted((work / "build" / "dist").glob("*.whl"))
-        if len(made) != 1:
-            raise WardianError(f"building {wanted.name} made {len(made)} wheels, not one")
-        _named_rightly(made[0].name, wanted)
-        packed = work / made[0].name
-        repack(made[0], packed)
-        with packed.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found = File(packed.name, digest, "", packed.stat().st_size, "wheel", wanted.name, wanted.version)
-        fetcher.keep(found, packed)
-    return found
+        yield work, [paths[tool.sha256] for tool in tools]
 
 
 def again(
@@ -113,15 +111,9 @@ def tool_file(tool: Tool) -> File:
     return File(tool.filename, tool.sha256, tool.url, None, "wheel", tool.name, tool.version)
 
 
-def build_requires(archive: Path) -> tuple[str, ...]:
-    """What a source distribution says that it is built with. Source: PEP 518."""
-    text = _read(archive, "pyproject.toml")
-    try:
-        data = tomllib.loads(text or "")
-    except tomllib.TOMLDecodeError as error:
-        raise WardianError(f"the pyproject.toml of {archive.name} is not TOML: {error}") from error
-    requires = data.get("build-system", {}).get("requires")
-    return tuple(requires) if requires is not None else DEFAULT_REQUIRES
+def build_system_of(archive: Path) -> BuildSystem:
+    """What a source distribution says that it is built with."""
+    return build_system(_read(archive, "pyproject.toml") or "", f"the pyproject.toml of {archive.name}")
 
 
 def extract(archive: Path, target: Path) -> None:
@@ -155,74 +147,6 @@ def _inside(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             raise tarfile.TarError(f"{member.name!r} would leave the folder or is no file")
         member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
         yield member
-
-
-def repack(made: Path, target: Path) -> None:
-    """The wheel with its files in one order, of one time, with modes 644 or 755, stored as they are."""
-    with zipfile.ZipFile(made) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
-        files = [member for member in old.infolist() if not member.is_dir()]
-        for member in sorted(files, key=lambda one: (".dist-info/" in one.filename, one.filename)):
-            plain = zipfile.ZipInfo(member.filename)
-            runs = (member.external_attr >> 16) & 0o111 != 0
-            plain.external_attr = (stat.S_IFREG | (0o755 if runs else 0o644)) << 16
-            with old.open(member) as source, new.open(plain, "w", force_zip64=member.file_size >= 1 << 31) as out:
-                while chunk := source.read(1 << 20):
-                    out.write(chunk)
-
-
-def _run(wanted: Recipe, layers: Sequence[LayerRecord], site: Site, work: Path, say: Callable[[str], None]) -> None:
-    inside = site.namespace()
-    say("unpacking what lies beneath")
-    lowers = root(site.store, site.host, inside, layers)
-    binds = (
-        Bind(str(work / "build"), BUILD),
-        Bind(str(work / "wheels"), f"{BUILD}/wheels", read_only=True),
-        Bind(program(), f"{BUILD}/bin/uv", read_only=True),
-    )
-    env = {
-        "PATH": f"{BUILD}/env/bin:{BUILD}/bin:{PATH}",
-        "HOME": f"{BUILD}/home",
-        "TMPDIR": f"{BUILD}/tmp",  # noqa: S108 - inside the sandbox
-        "VIRTUAL_ENV": f"{BUILD}/env",
-        "UV_CACHE_DIR": f"{BUILD}/cache",
-        **dict.fromkeys(("UV_OFFLINE", "UV_NO_CONFIG", "UV_NO_PROGRESS", "PIP_NO_INDEX", "NO_COLOR"), "1"),
-        "UV_PYTHON_DOWNLOADS": "never",
-        "SOURCE_DATE_EPOCH": str(EPOCH),
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "LC_ALL": "C.UTF-8",
-        "TZ": "UTC",
-        **wanted.env,
-    }
-    with folder(lowers) as run_dir:
-        argv = ("sh", "-c", _SCRIPT, "sh", wanted.interpreter)
-        sandbox = Sandbox(lowers=lowers, run_dir=run_dir, argv=argv, env=env, workdir=BUILD, binds=binds, network=False)
-        _perform(command(sandbox, inside), wanted, site, say)
-
-
-def _perform(started: Command, wanted: Recipe, site: Site, say: Callable[[str], None]) -> None:
-    last: deque[str] = deque(maxlen=12)
-
-    def heard(text: str) -> None:
-        if text.strip():
-            last.append(text.rstrip())
-            say(text.strip())
-
-    ended = site.host.stream(started, line=heard)
-    if ended.code:
-        site.check()
-        shown = "".join(f"\n    {line}" for line in last)
-        raise CommandFailed(
-            f"{wanted.name} {wanted.version} cannot be built from its source distribution{shown}",
-            code=ended.code,
-            hint=f"what the build needs goes into [images.NAME.sdists.{wanted.name}]: apt, requires, env",
-        )
-
-
-def _named_rightly(filename: str, wanted: Recipe) -> None:
-    name, version = filename.split("-")[:2]
-    if normalised(name) != wanted.name or version.replace("_", "-") != wanted.version.replace("_", "-"):
-        raise WardianError(f"building {wanted.name} {wanted.version} made {filename}, which is something else")
 
 
 def _read(archive: Path, name: str) -> str | None:

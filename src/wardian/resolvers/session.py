@@ -2,28 +2,41 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
-from wardian.builders.base import Site
+from wardian.builders.base import Said, Site
 from wardian.builders.sources import Locked
 from wardian.hosts.base import Host
 from wardian.hosts.machine import Machine, read_machine
 from wardian.hosts.sandbox import namespace
 from wardian.lock.model import Base
 from wardian.plan.keys import EPOCH
-from wardian.registry.client import open_registry
+from wardian.registry.client import Task, open_registry
 from wardian.resolvers.fetch import Fetcher
 from wardian.resolvers.project import mirrors
 from wardian.resolvers.python import Uv
-from wardian.resolvers.sdists import Display, Sdists
+from wardian.resolvers.sdists import Sdists
 from wardian.resolvers.systems import Systems
 from wardian.resolvers.upgrade import Upgrade
 from wardian.spec.substitute import substitute
 from wardian.store.files import explained
 from wardian.store.store import Store
+
+
+class Line(Said, Task, Protocol):
+    """One line of a progress display: words, and how far a download is."""
+
+
+class Display(Protocol):
+    """What ``Console.progress`` yields."""
+
+    def task(self, title: str, total: float | None = None) -> AbstractContextManager[Line]:
+        """Show one piece of work."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ def opened(
             machine=machine,
             project=root,
             scratch=scratch,
-            cache=store.root / "cache" / "uv",
+            cache=store.root / "cache" / "uv-without-builds",
             substitute=lambda url: substitute(substitutes, url),
             canonical=mirrors(substitutes),
         )

@@ -11,6 +11,7 @@ from wardian.errors import SpecError, WardianError
 from wardian.hosts.base import Host
 from wardian.hosts.machine import Machine
 from wardian.lock.model import Base, Deb, LockedImage
+from wardian.lock.pylock import GLIBC
 from wardian.registry.client import Progress, Registry
 from wardian.resolvers import images
 from wardian.resolvers.apt import Apt, checked, glibc_in, glibc_of, python_in
@@ -24,7 +25,6 @@ from wardian.store.contents import Contents, contents, read
 from wardian.store.files import explained, write_file
 from wardian.store.store import Store
 
-GLIBC = 28  # taken when a base does not tell: manylinux_2_28, which all that is maintained has
 PYLOCK = "/opt/env/pylock.toml"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from wardian.errors import SpecError
-from wardian.lock.model import Deb, Lock, LockedImage
+from wardian.lock.model import Deb, Lock, LockedImage, Tool
 from wardian.lock.pylock import normalised, pins
 from wardian.spec.matrix import Variant
 
@@ -39,6 +39,10 @@ class Upgrade:
         """Whether one of these packages may move."""
         return self.everything or any(deb.name in self.names for deb in debs)
 
+    def tools(self, tools: Iterable[Tool]) -> bool:
+        """Whether one of these build requirements may move."""
+        return self.everything or any(tool.name in (self.distributions or ()) for tool in tools)
+
     def python(self, text: str) -> bool:
         """Whether a distribution of this lock may move."""
         if self.everything or not self.names or not text:
@@ -49,6 +53,7 @@ class Upgrade:
 def upgrade_of(names: Sequence[str], variants: Sequence[Variant], lock: Lock, pylocks: Mapping[str, str]) -> Upgrade:
     """The upgrade that is asked for; raises ``SpecError`` for a name that nothing locked has."""
     known = {normalised(name) for text in pylocks.values() for name in pins(text)}
+    known |= {tool.name for image in lock.images.values() for tool in tools(image)}
     known |= {deb.name for image in lock.images.values() for deb in packages(image)}
     known |= {word for variant in variants for word in (variant.id, variant.name, variant.image.from_)}
     for name in names:
@@ -66,3 +71,8 @@ def upgrade_of(names: Sequence[str], variants: Sequence[Variant], lock: Lock, py
 def packages(image: LockedImage) -> tuple[Deb, ...]:
     """Every package of an image, the base's included."""
     return (*(image.base.debs if image.base else ()), *image.debs)
+
+
+def tools(image: LockedImage) -> tuple[Tool, ...]:
+    """Everything that wheels of an image are built with."""
+    return (*image.build, *(tool for built in image.built for tool in built.build))

@@ -151,7 +151,7 @@ def _resolved(
             texts=read,
             before=on_disk[0],
             pylocks=on_disk[1],
-            build_sdists=session.sdists,
+            backends=session.sdists,
             progress=display,
             variants=workspace.images,
         ).run()

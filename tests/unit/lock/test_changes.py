@@ -1,7 +1,7 @@
 """What moved between two locks."""
 
 from wardian.lock.changes import changes, summary
-from wardian.lock.model import Base, Built, Deb, Lock, LockedImage
+from wardian.lock.model import Base, Built, Deb, Lock, LockedImage, Tool
 from wardian.lock.pylock import Pinned, Target, write
 
 HASH = "0" * 64
@@ -86,3 +86,18 @@ def test_long_lists_are_cut() -> None:
     after = lock(a=image(*(deb(f"p{at:02}", "2") for at in range(20))))
     lines = summary(changes(before, after, {}, {}), limit=3)
     assert lines == ["a:", "    p00 1 → 2", "    p01 1 → 2", "    p02 1 → 2", "    … and 17 more"]
+
+
+def test_what_the_project_is_built_with() -> None:
+    def entry(**versions: str) -> LockedImage:
+        tools = (Tool(name=name, version=one, filename="f", sha256=HASH) for name, one in versions.items())
+        return LockedImage(inputs=HASH, build=tuple(tools))
+
+    found = changes(lock(a=entry(hatchling="1", pluggy="1")), lock(a=entry(hatchling="2", trove="3")), {}, {})
+    assert summary(found) == [
+        "a:",
+        "    hatchling 1 → 2, to build the project with",
+        "  - pluggy 1, to build the project with",
+        "  + trove 3, to build the project with",
+    ]
+    assert summary(changes(Lock(), lock(a=entry(hatchling="1")), {}, {})) == ["a: 1 to build the project with"]

@@ -37,6 +37,7 @@ WHOLE = Lock(
                     env={"CC": "gcc -O2"},
                 ),
             ),
+            build=(TOOL,),
             inherited=("torch==2.13.0+cpu",),
         ),
         "base": LockedImage(inputs=HASH, base=Base(reference="python:3.11", digest=f"sha256:{HASH}")),

@@ -3,7 +3,16 @@
 import pytest
 
 from wardian.errors import SpecError
-from wardian.lock.requirements import closure, distribution, included, of_pyproject, parse, requested
+from wardian.lock.requirements import (
+    BuildSystem,
+    build_system,
+    closure,
+    distribution,
+    included,
+    of_pyproject,
+    parse,
+    requested,
+)
 
 FILE = """\ufeff
 # a comment
@@ -145,3 +154,27 @@ def test_extras_without_a_project() -> None:
 def test_a_broken_pyproject() -> None:
     with pytest.raises(SpecError, match=r"pyproject\.toml: not TOML"):
         of_pyproject("[", groups=[], extras=[], project=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", BuildSystem()),
+        ("[build-system]\n", BuildSystem()),
+        ('[build-system]\nrequires = ["wheel"]\n', BuildSystem(("wheel",))),
+        (
+            '[build-system]\nrequires = []\nbuild-backend = "own:Class.it"\nbackend-path = ["a", "."]\n',
+            BuildSystem((), "own:Class.it", ("a", ".")),
+        ),
+    ],
+)
+def test_what_builds_a_tree(text: str, found: BuildSystem) -> None:
+    assert build_system(text) == found
+
+
+@pytest.mark.parametrize("line", ['requires = "wheel"', "requires = [1]", "build-backend = []", 'backend-path = "."'])
+def test_a_build_system_that_is_none(line: str) -> None:
+    with pytest.raises(SpecError, match=r"x/pyproject\.toml: build-system: requires and backend-path are lists"):
+        build_system(f"[build-system]\n{line}\n", "x/pyproject.toml")
+    with pytest.raises(SpecError, match="not TOML"):
+        build_system("[")

@@ -60,7 +60,8 @@ TEXTS = {"r.txt": "x\n-r more.txt\n", "more.txt": "y\n", "pyproject.toml": PROJE
         ({"index": ["https://corp/other"]}, "train: index changed from https://corp/simple to https://corp/other"),
         ({"groups": ["dev"]}, "train: pyproject.toml changed (+pytest)"),
         ({"extras": [""]}, "train: pyproject.toml changed (+numpy)"),
-        ({"project": "wheel"}, "train: pyproject.toml changed (+numpy)"),
+        ({"project": "editable"}, "train: pyproject.toml changed (+numpy)"),
+        ({"project": "wheel"}, "train: build-system.requires changed (+setuptools>=40.8.0)"),
         ({"sdists": {"p": {"apt": ["gcc"]}}}, "train: sdists changed from"),
     ],
 )
@@ -154,3 +155,18 @@ def test_the_pylock_belongs_to_the_lock() -> None:
 
 def test_differing() -> None:
     assert differing({"a": ("1",), "b": ()}, {"a": ("2",), "c": ("x",)}) == {"a", "c"}
+
+
+def test_what_builds_the_project_counts_where_its_wheel_is_built() -> None:
+    def text(requires: str) -> dict[str, str]:
+        return {**TEXTS, "pyproject.toml": f"[build-system]\nrequires = {requires}\n{PROJECT}"}
+
+    wheel, editable = variant(project="wheel"), variant(project="editable")
+    before = Lock(images={"train": locked(asked(wheel, text('["hatchling", "x"]')))})
+    same = asked(wheel, text('["x", "hatchling", "x"]'))
+    assert reasons(before, {"train": same}, {}) == [], "their order is nothing"
+    now = asked(wheel, text('["hatchling>1", "x"]'))
+    assert reasons(before, {"train": now}, {}) == ["train: build-system.requires changed (+hatchling>1, -hatchling)"]
+    assert "build-system.requires" not in asked(editable, text('["hatchling"]'))
+    secret = asked(wheel, text('["x @ https://ada:secret@corp/x.whl"]'))
+    assert secret["build-system.requires"] == ("x @ https://corp/x.whl",)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from wardian.lock.model import Base, Deb, Lock, LockedImage
+from wardian.lock.model import Base, Deb, Lock, LockedImage, Tool
 from wardian.lock.wheel import Wheel
 from wardian.plan.images import Content, ImagePlan, plan
 from wardian.spec.matrix import Variant, expand
@@ -29,6 +29,11 @@ def deb(name: str, version: str = "1.0") -> Deb:
 def wheel(name: str, version: str = "1.0", size: int | None = 10_000, *, requested: bool = False) -> Wheel:
     filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
     return Wheel(name, version, filename, f"https://example.org/{filename}", sha(f"{name} {version}"), size, requested)
+
+
+def tool(name: str, version: str = "1.0") -> Tool:
+    found = wheel(name, version)
+    return Tool(name=name, version=version, filename=found.filename, url=found.url, sha256=found.sha256)
 
 
 def variants(**images: Mapping[str, Any]) -> tuple[Variant, ...]:

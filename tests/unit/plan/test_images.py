@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.plan.factory import PYTHON, deb, locked, planned, sha, simple, variants, wheel
+from tests.unit.plan.factory import PYTHON, deb, locked, planned, sha, simple, tool, variants, wheel
 from wardian.errors import SpecError, WardianError
-from wardian.lock.model import Lock
+from wardian.lock.model import Built, Lock, LockedImage
+from wardian.lock.pylock import Target
 from wardian.plan.bins import LAYERS
 from wardian.plan.images import CA_BUNDLE, Content, ImagePlan, plan, repository_of, system
 from wardian.plan.labels import annotations
@@ -99,14 +100,16 @@ def test_wheel_layers_do_not_know_what_lies_beneath() -> None:
     other = planned(
         {"train": {**IMAGE, "apt": [], "run": []}}, {"train": locked(base="debian:12", **PYTHON)}, {"train": FULL}
     )["train"]
-    mine = {layer.key for layer in full().layers if isinstance(layer, Wheels | Environment | Files | ProjectCode)}
+    mine = {layer.key for layer in full().layers if isinstance(layer, Wheels | Environment | Files)}
     assert mine <= {layer.key for layer in other.layers}
 
 
 def test_steps_know_everything_beneath() -> None:
     lock = locked(bootstrap=True, debs=(deb("git", "2.0"),), **PYTHON)
     other = planned({"train": IMAGE}, {"train": lock}, {"train": FULL})["train"]
-    assert [name.split(":")[0] for name in changed(full(), other)] == ["apt (1 packages)", "run 1", "run 2"]
+    assert [name.split(":")[0] for name in changed(full(), other)] == [
+        *("apt (1 packages)", "run 1", "run 2", "project demo (wheel)"),
+    ]
 
 
 def test_a_later_line_leaves_the_earlier_alone() -> None:
@@ -282,12 +285,62 @@ def test_a_project_without_python_cannot_be_installed() -> None:
         planned({"train": {"from": "x", "project": "wheel"}}, {"train": locked(base="x")}, {"train": content})
 
 
+def test_a_projects_wheel_knows_what_it_is_built_in_and_with() -> None:
+    def key(lock: LockedImage, **image: Any) -> str:
+        plan = planned({"train": {**IMAGE, **image}}, {"train": lock}, {"train": FULL})["train"]
+        return plan.layers[-1].key
+
+    lock = locked(bootstrap=True, debs=(deb("git"),), build=(tool("maker"),), **PYTHON)
+    plain = key(lock)
+    assert key(lock, run=["other"], env={"B": "2"}) == plain, "what is not beneath its build leaves it alone"
+    assert key(lock.model_copy(update={"build": (tool("maker", "2"),)})) != plain
+    assert key(lock.model_copy(update={"debs": (deb("git", "2"),)})) != plain
+    assert key(lock.model_copy(update={"interpreter": "/usr/local/bin/python3.11"})) != plain
+
+
+def test_a_projects_wheel_is_built_over_packages_alone() -> None:
+    """A package that a child adds lies over its parent's wheels in the image, and over its base in the build."""
+    images = {
+        "base": {"from": "bootstrap:debian:bookworm", "python": "3.11", "run": ["true"]},
+        "train": {"from": "@base", "apt": ["git"], "project": "wheel"},
+    }
+    lock = {"base": locked(bootstrap=True, **PYTHON), "train": locked(debs=(deb("git"),), build=(tool("m"),), **PYTHON)}
+    image = planned(images, lock, {"train": Content(code=Code("demo", "1", sha("c")), glibc=36)})["train"]
+    layer = image.layers[-1]
+    assert isinstance(layer, ProjectCode)
+    assert layer.building
+    assert [type(one).__name__ for one in layer.building.system] == ["Bootstrap", "Apt"]
+    assert layer.building.system[0] == image.layers[0]
+    assert layer.building.system[1] not in image.layers
+    assert layer.building.target == Target("3.11", "linux/amd64", 36)
+
+
+def test_a_tool_that_was_built_of_source_can_be_built_again() -> None:
+    made = Built(
+        name="maker",
+        version="1.0",
+        sdist_url="u",
+        sdist_sha256=sha("s"),
+        filename="maker.whl",
+        sha256=tool("maker").sha256,
+    )
+    lock = locked(base="x", build=(tool("maker"), tool("other")), built=(made,), **PYTHON)
+    content = Content(code=Code("demo", "1", sha("c")))
+    layer = planned({"train": {"from": "x", "project": "wheel"}}, {"train": lock}, {"train": content})["train"].layers[
+        -1
+    ]
+    assert isinstance(layer, ProjectCode)
+    assert layer.building
+    assert [(one.name, one.built) for one in layer.building.tools] == [("maker", made), ("other", None)]
+
+
 def test_an_editable_project_lies_where_it_will_be_mounted() -> None:
     content = Content(code=Code("demo", "1", sha("c")))
     images = {"train": {"from": "x", "python": "3.11", "project": "editable"}}
     layer = planned(images, {"train": locked(base="x", **PYTHON)}, {"train": content})["train"].layers[-1]
     assert isinstance(layer, ProjectCode)
     assert layer.workdir == "/workspace"
+    assert layer.building is None
 
 
 def test_an_image_that_is_not_locked_is_named() -> None:

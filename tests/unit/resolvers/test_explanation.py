@@ -67,7 +67,7 @@ def test_an_index_that_does_not_answer() -> None:
 
 
 def test_what_is_needed_to_build_is_told_apart() -> None:
-    error = explained(Wanted("train, building p", TARGET, for_build="p"), NEW)
+    error = explained(Wanted("train, building p", TARGET, hint="`requires` in [images.train.sdists.p]"), NEW)
     assert error.message.startswith("train, building p: the build requirements cannot be met")
     assert error.hint
     assert "[images.train.sdists.p]" in error.hint

@@ -10,9 +10,11 @@ import pytest
 
 from tests.indexes import make_sdist
 from tests.wheels import wheel
+from wardian.builders.backend import repack
 from wardian.errors import WardianError
+from wardian.lock.requirements import BuildSystem
 from wardian.oci.wheel import WheelFile
-from wardian.resolvers.sdist import DEFAULT_REQUIRES, build_requires, extract, repack
+from wardian.resolvers.sdist import build_system_of, extract
 
 
 def zip_of(path: Path, files: dict[str, str]) -> Path:
@@ -77,31 +79,31 @@ def test_a_damaged_one_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(WardianError, match=f"{name} cannot be unpacked"):
         extract(tmp_path / name, tmp_path / "out")
     with pytest.raises(WardianError, match=f"{name} cannot be read"):
-        build_requires(tmp_path / name)
+        build_system_of(tmp_path / name)
 
 
 @pytest.mark.parametrize(
     ("files", "requires"),
     [
-        ({}, DEFAULT_REQUIRES),
-        ({"pyproject.toml": "[tool.x]\n"}, DEFAULT_REQUIRES),
+        ({}, BuildSystem().requires),
+        ({"pyproject.toml": "[tool.x]\n"}, BuildSystem().requires),
         (
             {"pyproject.toml": '[build-system]\nrequires = ["hatchling", "torch==2.9.0"]\n'},
             ("hatchling", "torch==2.9.0"),
         ),
-        ({"sub/pyproject.toml": '[build-system]\nrequires = ["no"]\n'}, DEFAULT_REQUIRES),
+        ({"sub/pyproject.toml": '[build-system]\nrequires = ["no"]\n'}, BuildSystem().requires),
         ({"pyproject.toml": "[build-system]\nrequires = []\n"}, ()),
     ],
 )
 def test_build_requirements(tmp_path: Path, files: dict[str, str], requires: tuple[str, ...]) -> None:
-    assert build_requires(make_sdist(tmp_path, "p", "1", files)) == requires
+    assert build_system_of(make_sdist(tmp_path, "p", "1", files)).requires == requires
     packed = zip_of(tmp_path / "p-1.zip", {f"p-1/{name}": text for name, text in {"PKG-INFO": "", **files}.items()})
-    assert build_requires(packed) == requires
+    assert build_system_of(packed).requires == requires
 
 
 def test_a_broken_pyproject_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WardianError, match=r"the pyproject\.toml of p-1\.tar\.gz is not TOML"):
-        build_requires(make_sdist(tmp_path, "p", "1", {"pyproject.toml": "["}))
+    with pytest.raises(WardianError, match=r"the pyproject\.toml of p-1\.tar\.gz: not TOML"):
+        build_system_of(make_sdist(tmp_path, "p", "1", {"pyproject.toml": "["}))
 
 
 def test_a_wheel_is_packed_in_one_way(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from wardian.errors import SpecError
-from wardian.lock.model import Base, Deb, Lock, LockedImage
+from wardian.lock.model import Base, Built, Deb, Lock, LockedImage, Tool
 from wardian.lock.pylock import Pinned, Target, write
-from wardian.resolvers.upgrade import Upgrade, upgrade_of
+from wardian.resolvers.upgrade import Upgrade, tools, upgrade_of
 from wardian.spec.matrix import Variant
 from wardian.spec.models import Image
 
@@ -23,10 +23,31 @@ def variant(**values: Any) -> Variant:
     return Variant("train[python=3.11]", "train", (), None, Image.model_validate({"from": "python:3.11", **values}))
 
 
+def tool(name: str) -> Tool:
+    return Tool(name=name, version="1", filename=f"{name}-1-py3-none-any.whl", sha256=HASH)
+
+
+def made(*tools: Tool) -> Built:
+    return Built(
+        name="p",
+        version="1",
+        sdist_url="u",
+        sdist_sha256=HASH,
+        filename="p-1-py3-none-any.whl",
+        sha256=HASH,
+        build=tools,
+    )
+
+
 LOCK = Lock(
     images={
         "train[python=3.11]": LockedImage(
-            inputs=HASH, base=Base(reference="python:3.11", debs=(deb("bash"),)), debs=(deb("git"),), pylock="p"
+            inputs=HASH,
+            base=Base(reference="python:3.11", debs=(deb("bash"),)),
+            debs=(deb("git"),),
+            pylock="p",
+            build=(tool("hatchling"),),
+            built=(made(tool("setuptools")),),
         )
     }
 )
@@ -69,6 +90,19 @@ def test_a_package() -> None:
     assert found.held([deb("git"), deb("bash")]) == (deb("bash"),)
     assert found.held([deb("bash")], all_of=True) == ()
     assert not found.python(PYLOCK)
+
+
+@pytest.mark.parametrize("name", ["hatchling", "Setuptools"])
+def test_what_something_is_built_with(name: str) -> None:
+    """Of the project's own wheel, and of a source distribution."""
+    found = upgrade(name)
+    (image,) = LOCK.images.values()
+    assert [tool.name for tool in tools(image)] == ["hatchling", "setuptools"]
+    assert found.tools(tools(image))
+    assert not found.tools([tool("torch")])
+    assert not found.python(PYLOCK)
+    assert Upgrade(everything=True).tools([])
+    assert not Upgrade().tools(tools(image))
 
 
 @pytest.mark.parametrize("name", ["train", "train[python=3.11]", "python:3.11"])
