@@ -10,7 +10,7 @@ from wardian.errors import Unavailable, WardianError
 from wardian.hosts.local import LocalHost
 from wardian.hosts.machine import Machine
 from wardian.lock.pylock import Pinned, Target, read, write
-from wardian.resolvers.python import Uv, Wanted, configuration, resolve
+from wardian.resolvers.python import Static, Uv, Wanted, configuration, resolve
 
 TARGET = Target("3.11", "linux/amd64", 36)
 
@@ -97,6 +97,54 @@ def test_a_source_distribution_because_it_is_asked_for(uv: Uv, index: Index) -> 
     assert resolve(asked("beta"), uv)[0].kind == "wheel"
     found = resolve(asked("beta", from_source=frozenset({"beta"})), uv)
     assert (found[0].kind, found[0].filename) == ("sdist", "beta-2.0.tar.gz")
+
+
+BACKEND = """
+open({mark!r}, "w").write("was here")
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    raise SystemExit("never")
+"""
+
+
+def hostile(index: Index, mark: Path, pyproject: str) -> None:
+    """A newer release of ``beta`` that tells what it requires only when its code runs."""
+    files = {"PKG-INFO": "Metadata-Version: 1.0\nName: beta\nVersion: 3.0\n", "pyproject.toml": pyproject}
+    code = BACKEND.format(mark=str(mark))
+    make_sdist(index.folder, "beta", "3.0", {**files, "backend.py": code, "setup.py": code})
+
+
+@pytest.mark.parametrize("kind", ["in its own tree", "setup.py", "not isolated", "no cache"])
+def test_nothing_is_built_on_the_host(uv: Uv, index: Index, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Nor is an older release with a wheel taken in silence: who asks is told which one must be asked."""
+    mark = uv.project / "MARK"
+    own = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    hostile(index, mark, "" if kind == "setup.py" else own)
+    if kind == "not isolated":
+        monkeypatch.setenv("UV_NO_BUILD_ISOLATION", "1")
+    if kind == "no cache":
+        monkeypatch.setenv("UV_NO_CACHE", "1")
+    for cache in ("builds-v0", "builds-v1"):
+        (uv.cache / cache).mkdir(parents=True)
+    asked_for: list[tuple[str, str]] = []
+
+    def learn(name: str, place: str) -> Static:
+        asked_for.append((name, place))
+        return Static(name, place, requires=("gamma",))
+
+    make_wheel(index.folder, "gamma", "1.0")
+    assert versions(resolve(asked("alpha"), uv, learn=learn)) == {"alpha": "2.0", "beta": "3.0", "gamma": "1.0"}
+    assert asked_for == [("beta", "3.0")]
+    with pytest.raises(WardianError, match=r"beta 3\.0 tells what it requires only when it is built"):
+        resolve(asked("alpha"), uv)
+    assert not mark.exists()
+
+
+def test_a_requirement_file_that_is_code_is_not_run(uv: Uv, index: Index) -> None:
+    (uv.project / "setup.py").write_text(BACKEND.format(mark=str(uv.project / "MARK")))
+    with pytest.raises(WardianError, match="a working tree or a repository"):
+        resolve(asked(files=("setup.py",)), uv)
+    assert not (uv.project / "MARK").exists()
 
 
 def test_what_is_inherited_stays_as_it_is(uv: Uv) -> None:

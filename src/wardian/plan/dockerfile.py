@@ -134,7 +134,7 @@ def _stage(written: _Written, stage: Stage, parent: Stage | None) -> None:
         written.add(f"FROM {opening} AS {name}")
     python = locked.interpreter or (parent.locked.interpreter if parent else None)
     _environment(written, stage, parent, python)
-    _rest(written, variant, python)
+    _rest(written, stage, python)
 
 
 def _base(written: _Written, base: Base | None, variant: Variant) -> str:
@@ -197,10 +197,7 @@ def _environment(written: _Written, stage: Stage, parent: Stage | None, python: 
     if built:
         arguments.append(f"{SCRATCH}/wheels/*.whl")
     pip = f"{SCRATCH}/pip/bin/pip --python {PREFIX}/bin/python install --no-cache-dir --no-deps --no-compile"
-    written.add(
-        *lines,
-        "RUN " + " \\\n && ".join([*_pip(python), *(f"{pip} {words}" for words in arguments), f"rm -rf {SCRATCH}"]),
-    )
+    written.add(*lines, _steps([*_pip(python), *(f"{pip} {words}" for words in arguments), f"rm -rf {SCRATCH}"]))
 
 
 def _pip(python: str) -> list[str]:
@@ -235,13 +232,13 @@ def _build(written: _Written, stage: Stage, built: Built, opening: str) -> None:
     lines.append(written.file(f"{name}.source.txt", source))
     wheel = f"{SCRATCH}/pip/bin/pip wheel --no-deps --no-build-isolation -w /wheels -r {SCRATCH}/{name}.source.txt"
     tools = f"{SCRATCH}/pip/bin/pip install --no-cache-dir --no-deps --require-hashes -r {SCRATCH}/{name}.txt"
-    lines.append("RUN " + " \\\n && ".join([*_pip(python), tools, f"PATH={SCRATCH}/pip/bin:$PATH {wheel}"]))
+    lines.append(_steps([*_pip(python), tools, f"PATH={SCRATCH}/pip/bin:$PATH {wheel}"]))
     written.add(*lines)
 
 
-def _rest(written: _Written, variant: Variant, python: str | None) -> None:
+def _rest(written: _Written, stage: Stage, python: str | None) -> None:
     """What the user's own words ask for, in the order in which Wardian makes the layers."""
-    image = variant.image
+    image = stage.variant.image
     env = dict(image.env)
     if python and "PATH" in env:
         env["PATH"] = f"{PREFIX}/bin:{env['PATH']}"
@@ -250,12 +247,7 @@ def _rest(written: _Written, variant: Variant, python: str | None) -> None:
     lines += [run(line) for line in image.run]
     lines += [copy(one.source, one.target) for one in image.copy_]
     if image.project != "none" and python:
-        editable = image.project == "editable"
-        place = (image.workdir or "/workspace") if editable else f"{SCRATCH}/project"
-        written.differ("The project itself is built by the build tools of the day.")
-        install_it = f"{SCRATCH}/pip/bin/pip --python {PREFIX}/bin/python install --no-cache-dir --no-deps"
-        steps = [*_pip(python), f"{install_it} {'-e ' if editable else ''}{place}", f"rm -rf {SCRATCH}"]
-        lines += [copy(".", place), "RUN " + " \\\n && ".join(steps)]
+        lines += _project(written, stage, python)
     if image.ca:
         written.differ("ca = true puts the CA bundle of one machine into the image; copy your own.")
     lines += [f"LABEL {quoted(name)}={quoted(value)}" for name, value in sorted(image.labels.items())]
@@ -265,6 +257,29 @@ def _rest(written: _Written, variant: Variant, python: str | None) -> None:
         lines.append(f"CMD {json.dumps(list(image.command))}")
     if lines:
         written.add(*lines)
+
+
+def _project(written: _Written, stage: Stage, python: str) -> list[str]:
+    """The project itself: its wheel, built with the locked tools alone, or a link."""
+    image, pip = stage.variant.image, f"{SCRATCH}/pip/bin/pip"
+    install_it = f"{pip} --python {PREFIX}/bin/python install --no-cache-dir --no-deps"
+    if image.project == "editable":
+        place = image.workdir or "/workspace"
+        written.differ("The link to the project is made by the build tools of the day.")
+        return [copy(".", place), _steps([*_pip(python), f"{install_it} -e {place}", f"rm -rf {SCRATCH}"])]
+    place, lines, steps = f"{SCRATCH}/project", [], _pip(python)
+    written.differ("The project's wheel is built in the whole image, with network.")
+    if stage.locked.build:
+        name = f"project.{stage_name(stage.variant.id)}.txt"
+        lines.append(written.file(name, requirements(stage.locked.build)))
+        steps.append(f"{pip} install --no-cache-dir --no-deps --require-hashes -r {SCRATCH}/{name}")
+    built = f"{pip} wheel --no-deps --no-build-isolation -w {SCRATCH}/made {place}"
+    steps += [f"PATH={SCRATCH}/pip/bin:$PATH {built}", f"{install_it} {SCRATCH}/made/*.whl", f"rm -rf {SCRATCH}"]
+    return [*lines, copy(".", place), _steps(steps)]
+
+
+def _steps(commands: Sequence[str]) -> str:
+    return "RUN " + " \\\n && ".join(commands)
 
 
 def requirements(wheels: Sequence[Wheel | Tool]) -> str:

@@ -23,15 +23,13 @@ from wardian.lock.pylock import Pinned, Target, normalised, select
 from wardian.resolvers.index import of_index
 from wardian.spec import toml
 
-# Set for a whole shell, they would change what a lock means from one terminal to the next; indexes go through a file,
-# because an argv and an environment can be seen by others.
+# Set for a whole shell, they would change what a lock means from one terminal to the next, or lead uv past the file
+# that stops its builds. Indexes go through a file, because an argv and an environment can be seen by others.
 _UNSET = (
-    "UV_INDEX",
-    "UV_EXTRA_INDEX_URL",
-    "UV_INDEX_URL",
-    "UV_DEFAULT_INDEX",
-    "UV_FIND_LINKS",
-    "UV_NO_INDEX",
+    *("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "UV_FIND_LINKS", "UV_NO_INDEX"),
+    *("UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_RESOLUTION", "UV_PRERELEASE", "UV_FORK_STRATEGY"),
+    *("UV_TORCH_BACKEND", "UV_WORKING_DIR", "UV_PROJECT", "UV_NO_BINARY", "UV_NO_BINARY_PACKAGE"),
+    *("UV_NO_CACHE", "UV_NO_BUILD", "UV_NO_BUILD_PACKAGE", "UV_NO_BUILD_ISOLATION", "UV_BUILD_CONSTRAINT"),
 )
 _NETWORK = ("failed to fetch", "error sending request", "connection", "dns error", "timed out", "certificate")
 _CLOSED = re.compile(r"An index URL \((\S+)\) could not be queried due to [a-z ]+ \((40[13] \w+)\)")
@@ -169,6 +167,7 @@ def _command(wanted: Wanted, uv: Uv, answer: Path, upgrade: frozenset[str], know
     config.touch(mode=0o600)
     config.write_text(configuration(wanted, uv) + "".join(map(_told, known)), encoding="utf-8")
     argv = (
+        *("env", *(word for name in _UNSET for word in ("-u", name))),
         *(program(), "pip", "compile", str(asked), *(str(uv.project / path) for path in wanted.files)),
         *("--constraints", str(bounds), "--format", "pylock.toml", "--output-file", str(answer), "--generate-hashes"),
         *(
@@ -183,7 +182,7 @@ def _command(wanted: Wanted, uv: Uv, answer: Path, upgrade: frozenset[str], know
         *("--no-header", "--no-annotate", "--no-progress", "--quiet", "--color", "never"),
         *(word for name in sorted(upgrade) for word in ("--upgrade-package", name)),
     )
-    return Command(argv, env={**dict.fromkeys(_UNSET, ""), **_network(uv.machine)}, cwd=str(uv.project))
+    return Command(argv, env=_network(uv.machine), cwd=str(uv.project))
 
 
 def configuration(wanted: Wanted, uv: Uv) -> str:

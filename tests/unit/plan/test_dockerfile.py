@@ -201,6 +201,18 @@ def test_the_project_is_installed(mode: str) -> None:
     assert ("-e /workspace" in steps[-1][1]) is (mode == "editable")
 
 
+def test_the_projects_wheel_is_built_with_the_locked_tools_alone() -> None:
+    tool = {"name": "hatchling", "version": "1.2", "filename": "hatchling-1.2-py3-none-any.whl", "sha256": SHA}
+    found = rendered(stage(image={"project": "wheel"}, locked={**PYTHON, "build": [tool]}))
+    assert found.files["project.train.txt"].startswith("hatchling==1.2")
+    assert f"--hash=sha256:{SHA}" in found.files["project.train.txt"]
+    steps = parse(found.text)[-1][1]
+    assert "install --no-cache-dir --no-deps --require-hashes -r /build/project.train.txt" in steps
+    assert "wheel --no-deps --no-build-isolation -w /build/made /build/project" in steps
+    nothing = rendered(stage(image={"project": "wheel"}, locked=PYTHON))
+    assert "--require-hashes" not in nothing.text
+
+
 def test_files_lie_beside_the_dockerfile() -> None:
     found = rendered(stage(locked=PYTHON, wheels=(wheel("numpy"),)), beside="docker/train")
     assert ("COPY", "docker/train/requirements.train.txt /build/requirements.train.txt") in parse(found.text)
