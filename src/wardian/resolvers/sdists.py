@@ -63,7 +63,7 @@ class Sdists:
             and "build-system.requires" in now.wants
             and before.python == now.python
             and not self.systems.upgrade.tools(before.build)
-            and agree(before.build, job.so_far.pins)
+            and agree(before.build, job.so_far.pins, now.built)
         )
 
     def wheels(self, chain: Chain, so_far: Locked, before: LockedImage | None) -> tuple[Built, ...]:
@@ -82,7 +82,7 @@ class Sdists:
             return made[name]
         pin = own[name]
         old = next((built for built in job.before.built if built.name == name), None) if job.before else None
-        if old is not None and self._same(old, pin, job):
+        if old is not None and self._same(old, pin, job, made):
             made[name] = old
             return old
         table = job.sdist(name)
@@ -124,14 +124,14 @@ class Sdists:
         )
         return made[name]
 
-    def _same(self, old: Built, pin: Pinned, job: Job) -> bool:
+    def _same(self, old: Built, pin: Pinned, job: Job, made: Mapping[str, Built]) -> bool:
         """Whether building would be done with the very same things as last time."""
         upgrade = self.systems.upgrade
         if upgrade.distributions is None or old.name in upgrade.distributions or upgrade.tools(old.build):
             return False
         wants = job.before.wants if job.before else {}
         return (
-            agree(old.build, job.so_far.pins)
+            agree(old.build, job.so_far.pins, made.values())
             and job.system.same
             and old.sdist_sha256 == pin.sha256
             and wants.get("sdists") == job.so_far.entry.wants.get("sdists")

@@ -95,7 +95,10 @@ def locked(pin: Pinned, built: Iterable[Built], *, whose: str, hint: str) -> Too
     return Tool(name=made.name, version=made.version, filename=made.filename, sha256=made.sha256)
 
 
-def agree(tools: Iterable[Tool], pins: Collection[Pinned]) -> bool:
-    """Whether build requirements have the versions that the image has of them."""
-    have = {one.name: one.version for one in pins}
-    return all(have.get(tool.name, tool.version) == tool.version for tool in tools)
+def agree(tools: Iterable[Tool], pins: Collection[Pinned], built: Iterable[Built]) -> bool:
+    """Whether build requirements are what the image has of them: their versions, and wheels that it built itself."""
+    versions, made = {one.name: one.version for one in pins}, {one.name: one.sha256 for one in built}
+    return all(
+        versions.get(tool.name, tool.version) == tool.version and made.get(tool.name, tool.sha256) == tool.sha256
+        for tool in tools
+    )
