@@ -1,6 +1,7 @@
 """What every runtime must do, for every user it can run as: argv, exit codes, signals, files, terminals."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import pty
@@ -8,7 +9,9 @@ import select
 import shlex
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -703,6 +706,24 @@ def test_no_terminal_where_there_is_one(world: World, terminal: Callable[[list[s
     window.until(b"got hello")
     assert window.code() == 6
     window.until(b"err")
+
+
+def test_keys_and_sizes_reach_a_made_terminal(world: World, terminal: Callable[[list[str]], Terminal]) -> None:
+    """Our input is a terminal, our output a pipe: what is typed is the program's, and is shown once."""
+    script = "stty size; trap 'stty size' WINCH; echo ready; until read l; do :; done; echo got $l; (sleep 60; echo no)"
+    words = shlex.join(world.words("sh", "-c", f"trap 'echo int; exit 5' INT; {script}", terminal=True))
+    window = terminal(["bash", "-c", f"{words} | cat; echo code-${{PIPESTATUS[0]}}; stty -a | grep -o ' icanon'"])
+    assert b"24 80" in window.until(b"ready"), "a terminal that does not know its size"
+    fcntl.ioctl(window.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    window.until(b"40 100")
+    window.type(b"one\r")
+    window.until(b"got one")
+    assert window.seen.count(b"one") == 2, "once as echo, once by the program"
+    time.sleep(0.5)
+    window.type(b"\x03")
+    window.until(b"icanon")
+    assert b"int\r\ncode-5" in window.seen
+    assert window.code() == 0
 
 
 def test_a_shell_controls_its_jobs(world: World, terminal: Callable[[list[str]], Terminal]) -> None:

@@ -141,7 +141,7 @@ def test_stop_of_a_run_whose_sandbox_is_being_made(project: Path, wardian: Wardi
 
 def test_stop_several_and_one_that_has_ended(wardian: Wardian, project: Path) -> None:
     runs = [detach(wardian, project, "exec sleep 100") for _ in range(2)]
-    done = wardian("stop", *runs, cwd=project)
+    done = wardian("stop", *runs, runs[0], cwd=project)
     assert done.out.split() == runs
     done = wardian("stop", *runs, cwd=project)
     assert "is not running" in done.err

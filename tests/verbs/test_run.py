@@ -58,6 +58,14 @@ def test_from_a_folder_inside_it_is_the_same_project(wardian: Wardian, project: 
     assert len(records(project)) == 1
 
 
+def test_whatever_descriptors_are_open(project: Path) -> None:
+    program = "import os, sys; [os.open('/dev/null', 0) for _ in range(int(sys.argv.pop(1)))]; import wardian.__main__"
+    for count in range(8):
+        words = [sys.executable, "-c", program, str(count), "run", "--user", "7:7", "--", "sh", "-c", "echo hi; exit 3"]
+        done = subprocess.run(words, cwd=project, capture_output=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (3, b"hi\n", b"")
+
+
 def test_words_reach_the_program_also_those_that_look_like_ours(wardian: Wardian, project: Path) -> None:
     words = ["--json", "--", "-h", "", "--image", "a\nb", "$HOME", "é"]
     script = 'for w; do printf "%s|" "$w"; done'

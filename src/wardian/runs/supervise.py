@@ -8,6 +8,7 @@ stopped for longer than its timeout.)
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import select
@@ -74,7 +75,8 @@ def status_pipe() -> Iterator[Status]:
     """A pipe for bwrap's reports; its writing end is inherited by the command that is started."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    status = Status(reading, writing)
+    status = Status(reading, fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, 10))  # the sandbox's script uses 7, 8 and 9
+    os.close(writing)
     try:
         yield status
     finally:
@@ -102,7 +104,7 @@ def attend(
         with _signals() as (taken, before):
             child = _start(replace(command, env={**environ, **command.env}), status, streams, before)
             with streams.copying():
-                outcome = _Watch(child.pid, status, taken, own_group=streams.own_group, started=started).wait()
+                outcome = _Watch(child.pid, status, taken, streams, started=started).wait()
                 child.returncode = outcome.code  # it is reaped: Popen must not wait for the number again
             return outcome
     finally:
@@ -116,7 +118,7 @@ def fork_and_wait(become: Callable[[], NoReturn]) -> int:
         if child == 0:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             become()
-        return _Watch(child, None, taken, own_group=False).wait().code
+        return _Watch(child, None, taken, Streams(own_group=False)).wait().code
 
 
 @contextmanager
@@ -171,14 +173,14 @@ class _Watch:
         pid: int,
         status: Status | None,
         taken: int,
+        streams: Streams,
         *,
-        own_group: bool,
         started: Callable[[int], None] | None = None,
     ) -> None:
         self._pid = pid
         self._status = status
         self._taken = taken
-        self._own_group = own_group
+        self._streams = streams
         self._started = started if status else None
         self._pending: list[int] = []
 
@@ -201,7 +203,9 @@ class _Watch:
             select.select([self._taken], [], [], 0.01 if self._pending or self._started else 0.5)
             with suppress(BlockingIOError):
                 number, _, code = struct.unpack_from("Iii", os.read(self._taken, 128))
-                if number in FORWARDED and (self._own_group or code != SI_KERNEL):
+                if number == signal.SIGWINCH and self._streams.terminal:
+                    self._streams.resize()
+                elif number in FORWARDED and (self._streams.own_group or code != SI_KERNEL):
                     self._pending.append(number)
             self._announce()
             self._deliver()

@@ -9,7 +9,7 @@ import sys
 import termios
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 _CHUNK = 65536
@@ -46,6 +46,12 @@ class Streams:
         while self._child_ends:
             os.close(self._child_ends.pop())
 
+    def resize(self) -> None:
+        """Give the pseudo-terminal the size of ours; the kernel tells those who use it."""
+        if self.feed and (size := _our_size()):
+            with suppress(OSError):
+                fcntl.ioctl(self.feed[1], termios.TIOCSWINSZ, size)
+
     @contextmanager
     def copying(self) -> Iterator[None]:
         """Copy while the block runs; all output of the child has been written when it is left."""
@@ -57,7 +63,8 @@ class Streams:
         for thread in [*drains, *feeds]:
             thread.start()
         try:
-            yield
+            with _every_key() if self.terminal and os.isatty(0) else nullcontext():
+                yield
         finally:
             done.set()
             for thread in [*drains, *feeds]:
@@ -95,10 +102,23 @@ def _in_foreground() -> bool:
         os.close(descriptor)
 
 
+@contextmanager
+def _every_key() -> Iterator[None]:
+    """Let our terminal hand on each key as it is, ^C too: the one that the program has does all the rest."""
+    before = termios.tcgetattr(0)
+    now = [*before[:6], [*before[6]]]
+    now[0] &= ~(termios.ICRNL | termios.INLCR | termios.IGNCR | termios.IXON)
+    now[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
+    termios.tcsetattr(0, termios.TCSADRAIN, now)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
 def _pseudo_terminal() -> Streams:
     ours, theirs = pty.openpty()
-    size = next((size for fd in (0, 1, 2) if (size := _size(fd))), struct.pack("HHHH", 24, 80, 0, 0))
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, _our_size() or struct.pack("HHHH", 24, 80, 0, 0))
     settings = termios.tcgetattr(theirs)
     settings[1] &= ~termios.ONLCR  # bytes arrive as they were written: no \r that a pipe would not have
     termios.tcsetattr(theirs, termios.TCSANOW, settings)
@@ -128,11 +148,12 @@ def _pipes() -> Streams:
     )
 
 
-def _size(descriptor: int) -> bytes | None:
-    try:
-        return fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8))
-    except OSError:
-        return None
+def _our_size() -> bytes | None:
+    for descriptor in (0, 1, 2):
+        with suppress(OSError):
+            size = fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8))
+            return size if any(size) else None  # a serial line does not know
+    return None
 
 
 def _copy(origin: int, target: int, done: threading.Event) -> None:

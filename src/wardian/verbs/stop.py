@@ -23,7 +23,7 @@ def command(workspace: Workspace, runs: tuple[str, ...], patience: float) -> Non
     """
     shelf = Shelf(workspace.state, workspace.home)
     asked = []
-    for run in [shelf.find(word) for word in runs]:
+    for run in {run.record.id: run for run in map(shelf.find, runs)}.values():
         if over(run.record):
             workspace.console.note(f"run {run.record.id} is not running")
         else:
