@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from wardian.errors import WardianError
+from wardian.errors import Unavailable, WardianError
 from wardian.hosts.base import Host
 from wardian.hosts.machine import Machine
 from wardian.lock.model import Base
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from wardian.hosts.sandbox import Namespace
 
 L_contra = TypeVar("L_contra", contravariant=True)
-
-
-SUBIDS = "type: wardian doctor, which has the line that gives some"  # for a user with a single id
 
 
 class Stopped(WardianError):
@@ -63,6 +60,14 @@ class Site:
     root: Path  # the project
     environ: Mapping[str, str] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
+
+    def owners(self, what: str) -> "Namespace":
+        """The namespace where files can have several owners. Raises ``Unavailable`` for a user with a single id."""
+        inside = self.namespace()
+        if inside.kind == "single":
+            hint = "type: wardian doctor, which has the line that gives some"
+            raise Unavailable(f"this user has no subordinate ids, which {what}", hint=hint)
+        return inside
 
     def check(self) -> None:
         """Raise ``Stopped`` once the build is to end."""

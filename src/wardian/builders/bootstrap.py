@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from wardian.builders.base import SUBIDS, Beneath, Site
+from wardian.builders.base import Beneath, Site
 from wardian.builders.clean import dropped
 from wardian.builders.scratch import scratch
 from wardian.command import Command
@@ -81,19 +81,13 @@ def bootstrap(layer: Bootstrap, beneath: Beneath, site: Site, say: Callable[[str
 
 
 def _inside(site: Site) -> Namespace:
-    """The namespace to work in. A user without subordinate ids cannot make files of several owners."""
+    """The namespace to work in."""
     if shutil.which("mmdebstrap") is None:
         raise Unavailable(
             "mmdebstrap is not on this machine: it makes a base from Debian packages",
             hint="type: sudo apt-get install mmdebstrap; or use an image as the base",
         )
-    inside = site.namespace()
-    if inside.kind == "single":
-        raise Unavailable(
-            "this user has no subordinate ids, which a base from Debian packages needs",
-            hint=SUBIDS,
-        )
-    return inside
+    return site.owners("a base from Debian packages needs")
 
 
 @contextmanager

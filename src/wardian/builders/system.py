@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wardian.builders.base import SUBIDS, Beneath, Site
+from wardian.builders.base import Beneath, Site
 from wardian.builders.execute import PATH, perform, root
 from wardian.command import Result
-from wardian.errors import CommandFailed, Unavailable
+from wardian.errors import CommandFailed
 from wardian.hosts.machine import Machine, local_path
 from wardian.hosts.rootfs import Tree
 from wardian.hosts.sandbox import Namespace, Sandbox, command, folder
@@ -136,17 +136,6 @@ def _inside(word: str, place: str, inside: str) -> str:
     return f"file://{inside}" if word.startswith("file:") else inside
 
 
-def capable(site: Site) -> Namespace:
-    """The namespace for steps. Raises ``Unavailable`` for a user with a single id, who cannot own what packages own."""
-    inside = site.namespace()
-    if inside.kind == "single":
-        raise Unavailable(
-            "this user has no subordinate ids, which `apt` and `run` steps need",
-            hint=SUBIDS,
-        )
-    return inside
-
-
 def execute(
     layer: Apt | RunStep,
     step: Step,
@@ -158,7 +147,7 @@ def execute(
     packages: Sequence[str] = (),
 ) -> LayerRecord:
     """Run a step; what it changed is the layer. Raises ``CommandFailed`` with its last lines; nothing is kept then."""
-    inside = capable(site)
+    inside = site.owners("`apt` and `run` steps need")
     say("unpacking what lies beneath")
     lowers = root(site.store, site.host, inside, beneath.layers)
     upper = work / "upper"

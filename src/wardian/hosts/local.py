@@ -24,7 +24,7 @@ class LocalHost:
         """Kill everything that threads of this process are waiting for: their commands end with 137."""
         for child in list(self._children):
             if child.poll() is None:
-                _kill(child)
+                kill(child)
 
     def run(self, command: Command, *, timeout: float | None = None) -> Result:
         """Run to the end and keep the output."""
@@ -32,18 +32,18 @@ class LocalHost:
             try:
                 stdout, stderr = child.communicate(command.stdin, timeout)
             except subprocess.TimeoutExpired:
-                _kill(child)
+                kill(child)
                 raise CommandFailed(f"{command.argv[0]} did not finish within {timeout:g} s", code=124) from None
             except BaseException:
-                _kill(child)
+                kill(child)
                 raise
-        return Result(command, _code(child.returncode), stdout, stderr)
+        return Result(command, exit_code(child.returncode), stdout, stderr)
 
     def stream(self, command: Command, *, line: Callable[[str], None], timeout: float | None = None) -> Result:
         """Run, hand each line of output to ``line``; the result holds the last 200 lines."""
         last: deque[str] = deque(maxlen=200)
         with self._start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
-            timer = threading.Timer(timeout or 0, lambda: _kill(child))
+            timer = threading.Timer(timeout or 0, lambda: kill(child))
             if timeout:
                 timer.start()
             try:
@@ -55,11 +55,11 @@ class LocalHost:
                     line(text)
                 child.wait()
             except BaseException:
-                _kill(child)
+                kill(child)
                 raise
             finally:
                 timer.cancel()
-        return Result(command, _code(child.returncode), "\n".join(last).encode())
+        return Result(command, exit_code(child.returncode), "\n".join(last).encode())
 
     def pipe(self, command: Command, *, stdout: BinaryIO) -> Result:
         """Run with stdout going to a file object of this process."""
@@ -67,9 +67,9 @@ class LocalHost:
             try:
                 _, stderr = child.communicate(command.stdin)
             except BaseException:
-                _kill(child)
+                kill(child)
                 raise
-        return Result(command, _code(child.returncode), b"", stderr)
+        return Result(command, exit_code(child.returncode), b"", stderr)
 
     def _start(self, command: Command, *, stdout: int | BinaryIO, stderr: int) -> "subprocess.Popen[bytes]":
         if self._trace:
@@ -103,7 +103,7 @@ def _feed(pipe: BinaryIO, content: bytes) -> None:
         pass
 
 
-def _kill(child: "subprocess.Popen[bytes]") -> None:
+def kill(child: "subprocess.Popen[bytes]") -> None:
     """End the child and everything it started: it leads its own session."""
     try:
         os.killpg(child.pid, signal.SIGKILL)
@@ -112,5 +112,6 @@ def _kill(child: "subprocess.Popen[bytes]") -> None:
     child.wait()
 
 
-def _code(returncode: int) -> int:
+def exit_code(returncode: int) -> int:
+    """What a shell makes of Popen's ``returncode``."""
     return 128 - returncode if returncode < 0 else returncode

@@ -1,7 +1,6 @@
 """Run a sandbox in the background to its end or its time: exit code, and what fits of its output."""
 
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import IO
 
 from wardian.command import Command
 from wardian.errors import Unavailable
+from wardian.hosts.local import exit_code, kill
 from wardian.runs.supervise import Status
 
 HEAD, TAIL = 1 << 20, 1 << 16  # bytes kept of each stream, from its beginning and its end
@@ -99,14 +99,14 @@ def capture(
             drain.start()
         timed_out = not _finished(child, begun + timeout, stop)
     finally:
-        _kill(child)
+        kill(child)
     for drain in drains:
         drain.join()
     child.stdout.close()
     child.stderr.close()
     code = status.get("exit-code")
     return Captured(
-        code=code if code is not None else _code(child.returncode),
+        code=code if code is not None else exit_code(child.returncode),
         started=code is not None or timed_out,
         timed_out=timed_out,
         seconds=time.monotonic() - begun,
@@ -127,17 +127,3 @@ def _finished(child: "subprocess.Popen[bytes]", deadline: float, stop: threading
         else:
             return True
     return True
-
-
-def _kill(child: "subprocess.Popen[bytes]") -> None:
-    """End the child and, since it dies with its parent, everything in the sandbox."""
-    if child.poll() is None:
-        try:
-            os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        child.wait()
-
-
-def _code(returncode: int) -> int:
-    return 128 - returncode if returncode < 0 else returncode

@@ -1,6 +1,5 @@
 """`wardian test`: every named check, inside its image."""
 
-import os
 import threading
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from wardian.runs.checks import Named, Verdict, chosen, default_jobs, junit, per
 from wardian.runs.supervise import status_pipe
 from wardian.runtimes import runtime
 from wardian.spec.matrix import select
+from wardian.store.files import write_file
 from wardian.verbs import verb
 from wardian.verbs._choose import Chosen, opened, place_of
 from wardian.verbs.run import gpus
@@ -124,13 +124,7 @@ def _line(text: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_file(path, text.encode(), scratch=path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise WardianError(f"{path} cannot be written: {error.strerror}") from error

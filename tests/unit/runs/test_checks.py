@@ -99,13 +99,51 @@ def test_there_is_always_a_job() -> None:
     assert 1 <= default_jobs() <= 4
 
 
+# Element → the attributes it must have, those it may have, its children.
+# Source: junit-10.xsd of https://github.com/jenkinsci/xunit-plugin
+SCHEMA: dict[str, tuple[set[str], set[str], set[str]]] = {
+    "testsuites": (set(), {"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
+    "testsuite": (
+        {"name", "tests", "failures", "errors"},
+        {"time", "timestamp", "hostname", "id", "package", "skipped"},
+        {"properties", "testcase", "system-out", "system-err"},
+    ),
+    "properties": (set(), set(), {"property"}),
+    "property": ({"name", "value"}, set(), set()),
+    "testcase": (
+        {"name", "classname"},
+        {"time", "group"},
+        {"skipped", "error", "failure", "system-out", "system-err"},
+    ),
+    "failure": (set(), {"message", "type"}, set()),
+    "error": (set(), {"message", "type"}, set()),
+    "system-out": (set(), set(), set()),
+    "system-err": (set(), set(), set()),
+}
+
+
+def valid(text: str) -> ET.Element:
+    """The report's root, once every element was held against the schema, and every count against what is there."""
+    root = ET.fromstring(text.encode())
+    for element in root.iter():
+        must, may, children = SCHEMA[element.tag]
+        assert must <= set(element.keys()) <= must | may, element.tag
+        assert {child.tag for child in element} <= children, element.tag
+        for name in {"time", "tests", "failures", "errors"} & set(element.keys()):
+            assert float(str(element.get(name))) >= 0
+    for suite in [root, *root]:
+        counted = [suite.get("tests"), suite.get("failures"), suite.get("errors")]
+        assert counted == [str(len(list(suite.iter(tag)))) for tag in ("testcase", "failure", "error")]
+    return root
+
+
 def test_the_report_is_what_ci_servers_read() -> None:
     verdicts = [
         Verdict(TORCH, "passed", seconds=1.25, stdout="2.4.0\n"),
         Verdict(TOOLS, "failed", "exit code 1", 1, 0.5, "out", "err"),
         Verdict(TORCH, "error", "image train is not built"),
     ]
-    root = ET.fromstring(junit(verdicts, {"train": "sha256:1"}))
+    root = valid(junit(verdicts, {"train": "sha256:1"}))
     assert (root.tag, root.get("tests"), root.get("failures"), root.get("errors")) == ("testsuites", "3", "1", "1")
     assert [suite.get("name") for suite in root] == ["train", "train[python=3.11]"]
     assert root.find("testsuite/properties/property").attrib == {"name": "digest", "value": "sha256:1"}  # type: ignore[union-attr]
@@ -126,7 +164,7 @@ def test_hostile_output_leaves_the_report_readable(name: str, reason: str, outpu
     hostile = Verdict(
         Named(name, reason, Check(run=output)), "failed", reason, 1, 0.0, f"]]></system-out>{output}", output
     )
-    root = ET.fromstring(junit([hostile], {}))
+    root = valid(junit([hostile], {name: reason}))
     assert len(list(root.iter("testcase"))) == 1
 
 
