@@ -258,7 +258,7 @@ def test_a_user_with_a_single_id_is_told_what_to_do(place: Place, need: Need) ->
     write(alone, (place.project / "wardian.toml").read_text())
     said = alone.run("build", code=1).stderr
     assert "this user has no subordinate ids, which `apt` and `run` steps need" in said
-    assert "--add-subuids" in said
+    assert "type: wardian doctor" in said
 
 
 def test_two_processes_build_one_store(place: Place) -> None:

@@ -229,6 +229,11 @@ def test_exec_of_a_run_that_has_ended(wardian: Wardian, project: Path) -> None:
     assert "there is no run" in wardian("exec", "nothing", "true", cwd=project, code=125).err
 
 
+def test_exec_of_nothing_is_asked_about(wardian: Wardian, project: Path) -> None:
+    for words in (["x"], ["x", "--"]):
+        assert "type: wardian exec x -- PROGRAM" in wardian("exec", *words, cwd=project, code=2).err
+
+
 def test_exec_into_another_users_container(wardian: Wardian, project: Path) -> None:
     if os.getuid():
         pytest.skip("only root can run as another uid")
@@ -288,6 +293,7 @@ def test_runs_lists_and_shows(wardian: Wardian, project: Path) -> None:
         assert words in shown
     assert wardian("runs", "show", "--json", data[0]["id"], cwd=project).json()["id"] == data[0]["id"]
     assert "which run?" in wardian("runs", "show", cwd=project, code=2).err
+    assert "type: wardian runs show x" in wardian("runs", "list", "x", cwd=project, code=2).err
 
 
 def test_following_a_run_whose_record_is_removed(wardian: Wardian, project: Path) -> None:

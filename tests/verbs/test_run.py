@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.images import add_image, layer
 from tests.verbs.running import make_project, make_store, raw, records
+from wardian.store.store import Store
 
 Wardian = Callable[..., Any]
 
@@ -344,6 +346,11 @@ def test_a_signal_is_written_down(wardian: Wardian, project: Path) -> None:
     assert "SIGKILL" in wardian("runs", cwd=project).out
 
 
+def test_a_signal_without_a_name_is_a_number(wardian: Wardian, project: Path) -> None:
+    wardian("run", "--", "sh", "-c", "kill -40 $$", cwd=project, code=168)
+    assert "signal 40" in wardian("ps", "--all", cwd=project).out
+
+
 def test_the_record_is_there_while_the_program_runs(wardian: Wardian, project: Path) -> None:
     done = wardian("run", "--", "sh", "-c", "sleep 0.3; cat .wardian/runs/*/record.json", cwd=project)
     during = json.loads(done.out)
@@ -425,6 +432,12 @@ def test_a_shell_reads_its_script_and_its_code_comes_back(project: Path) -> None
     words = [sys.executable, "-m", "wardian", "shell", "--env", "A=1"]
     done = subprocess.run(words, cwd=project, input=b"echo $0 $A; pwd; exit 5\n", capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (5, b"/bin/sh 1\n/workspace\n")
+
+
+def test_an_image_without_a_shell(wardian: Wardian, project: Path, busybox_store: Path) -> None:
+    add_image(Store(busybox_store), "demo/bare:latest", [layer({"etc": None})])
+    done = wardian("shell", "--gpus", "none", "--image", "demo/bare:latest", cwd=project, code=125)
+    assert done.err == "wardian: the image has no shell\n  type: wardian run -- PROGRAM\n"
 
 
 def test_a_run_can_be_named_only_once_at_a_time(wardian: Wardian, project: Path) -> None:

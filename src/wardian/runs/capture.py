@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import IO
 
 from wardian.command import Command
-from wardian.errors import Unavailable
 from wardian.hosts.local import exit_code, kill
 from wardian.runs.supervise import Status
 
@@ -79,18 +78,15 @@ def capture(
     ``stop`` ends it early. Safe to call from several threads.
     """
     begun = time.monotonic()
-    try:
-        child = subprocess.Popen(
-            command.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**environ, **command.env},
-            start_new_session=True,
-            pass_fds=(status.fd,),
-        )
-    except FileNotFoundError as error:
-        raise Unavailable(f"{command.argv[0]} is not on this machine", hint="type: wardian doctor") from error
+    child = subprocess.Popen(
+        command.argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**environ, **command.env},
+        start_new_session=True,
+        pass_fds=(status.fd,),
+    )
     assert child.stdout is not None
     assert child.stderr is not None
     drains = Drain(child.stdout, expect.encode()), Drain(child.stderr)

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from wardian.command import Command
-from wardian.errors import Unavailable
 from wardian.runs.processes import children, end_all, parent, program
 from wardian.runs.terminal import Streams
 
@@ -145,19 +144,16 @@ def _start(command: Command, status: Status | None, streams: Streams, mask: Iter
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         streams.in_child()
 
-    try:
-        child = subprocess.Popen(
-            command.argv,
-            stdin=streams.stdin,
-            stdout=streams.stdout,
-            stderr=streams.stderr,
-            cwd=command.cwd,
-            env=dict(command.env),
-            pass_fds=(status.fd,) if status else (),
-            preexec_fn=prepare,  # noqa: PLW1509 - no other thread runs yet
-        )
-    except FileNotFoundError as error:
-        raise Unavailable(f"{command.argv[0]} is not on this machine", hint="type: wardian doctor") from error
+    child = subprocess.Popen(
+        command.argv,
+        stdin=streams.stdin,
+        stdout=streams.stdout,
+        stderr=streams.stderr,
+        cwd=command.cwd,
+        env=dict(command.env),
+        pass_fds=(status.fd,) if status else (),
+        preexec_fn=prepare,  # noqa: PLW1509 - no other thread runs yet
+    )
     streams.close_child_ends()
     if status:
         os.close(status.fd)

@@ -23,7 +23,7 @@ from wardian.workspace import Workspace
 @click.option("-w", "--workdir", metavar="DIR", help="Folder to start in (default: the run's).")
 @click.option("-t/-T", "tty", default=None, help="Give the program a terminal, or none (default: as we have one).")
 @click.argument("run")
-@click.argument("argv", nargs=-1, type=click.UNPROCESSED, required=True)
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED)
 @engine()
 def command(
     workspace: Workspace,
@@ -38,7 +38,7 @@ def command(
 
     RUN is a run's id, the beginning of one, its name, or @last. Exit codes are those of `wardian run`.
     """
-    words = argv[1:] if argv[0] == "--" else argv
+    words = argv[1:] if argv[:1] == ("--",) else argv
     if not words:
         raise SpecError("which program?", hint=f"type: wardian exec {run} -- PROGRAM ARGUMENTS…")
     found = Shelf(workspace.state, workspace.home).find(run).record
