@@ -15,8 +15,9 @@ import pytest
 from tests.wheels import as_file, wheel
 from wardian.oci import gzip as layers
 from wardian.oci import tar
+from wardian.oci.layer import LayerBlob
 from wardian.oci.model import CONFIG, LAYER_GZIP, MANIFEST, Descriptor, Manifest, canonical
-from wardian.oci.splice import LayerBlob, write_wheels
+from wardian.oci.splice import write_wheels
 from wardian.oci.tar import Entry
 from wardian.store.store import Store
 from wardian.store.unpack import unpack

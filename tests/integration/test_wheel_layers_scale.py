@@ -14,7 +14,8 @@ from wardian.oci.splice import write_wheels
 PEAK = """
 import sys
 from pathlib import Path
-from wardian.oci.splice import WheelFile, write_wheels
+from wardian.oci.splice import write_wheels
+from wardian.oci.wheelfile import WheelFile
 from wardian.oci.gzip import write_layer
 from wardian.store.store import Store
 from wardian.store.unpack import unpack

@@ -28,16 +28,7 @@ class LocalHost:
 
     def run(self, command: Command, *, timeout: float | None = None) -> Result:
         """Run to the end and keep the output."""
-        with self._start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-            try:
-                stdout, stderr = child.communicate(command.stdin, timeout)
-            except subprocess.TimeoutExpired:
-                kill(child)
-                raise CommandFailed(f"{command.argv[0]} did not finish within {timeout:g} s", code=124) from None
-            except BaseException:
-                kill(child)
-                raise
-        return Result(command, exit_code(child.returncode), stdout, stderr)
+        return self._finish(command, subprocess.PIPE, timeout)
 
     def stream(self, command: Command, *, line: Callable[[str], None], timeout: float | None = None) -> Result:
         """Run, hand each line of output to ``line``; the result holds the last 200 lines."""
@@ -63,13 +54,19 @@ class LocalHost:
 
     def pipe(self, command: Command, *, stdout: BinaryIO) -> Result:
         """Run with stdout going to a file object of this process."""
+        return self._finish(command, stdout, None)
+
+    def _finish(self, command: Command, stdout: int | BinaryIO, timeout: float | None) -> Result:
         with self._start(command, stdout=stdout, stderr=subprocess.PIPE) as child:
             try:
-                _, stderr = child.communicate(command.stdin)
-            except BaseException:
+                out, err = child.communicate(command.stdin, timeout)
+            except BaseException as error:
                 kill(child)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    said = f"{command.argv[0]} did not finish within {timeout:g} s"
+                    raise CommandFailed(said, code=124) from None
                 raise
-        return Result(command, exit_code(child.returncode), b"", stderr)
+        return Result(command, exit_code(child.returncode), out or b"", err)
 
     def _start(self, command: Command, *, stdout: int | BinaryIO, stderr: int) -> "subprocess.Popen[bytes]":
         if self._trace:

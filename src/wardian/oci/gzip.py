@@ -13,8 +13,6 @@ from wardian.oci import deflate
 from wardian.oci.digest import Hasher, Sink, Tee
 from wardian.oci.layer import LayerBlob
 
-__all__ = ["LayerBlob", "write_layer"]
-
 PIECE = 1 << 20
 _LEVEL = 6
 

@@ -18,8 +18,6 @@ from wardian.oci.layer import LayerBlob
 from wardian.oci.wheel import Installed, Placed, Verifier, WheelFile, install
 from wardian.oci.zip import Member, inflate
 
-__all__ = ["LayerBlob", "WheelFile", "write_wheels"]
-
 _BIG = 1 << 15  # generated content from here on is a member of its own
 _BATCH = 1 << 19
 _WAITING = 8

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.wheels import Raw, as_file, hashed, raw_members, raw_zip, wheel, wheel_files, zipped
 from wardian.errors import WheelRefused
 from wardian.oci.digest import sha256
-from wardian.oci.splice import LayerBlob, write_wheels
+from wardian.oci.layer import LayerBlob
+from wardian.oci.splice import write_wheels
 from wardian.oci.wheel import WheelFile
 
 SITE = "opt/env/lib/python3.11/site-packages"

@@ -11,7 +11,8 @@ from tests.wheels import as_file, raw_members, raw_zip, wheel, wheel_files
 from wardian.errors import WardianError, WheelRefused
 from wardian.oci import inflater
 from wardian.oci.compression import chunks
-from wardian.oci.splice import LayerBlob, write_wheels
+from wardian.oci.layer import LayerBlob
+from wardian.oci.splice import write_wheels
 
 
 def layer(content: bytes) -> tuple[LayerBlob, bytes]:
