@@ -66,6 +66,15 @@ def program(init: int) -> int | None:
     return next((one for one in children(init) if inner(one)[-1:] == (2,)), None)
 
 
+def begun(init: int) -> bool:
+    """Whether the program is itself by now: before that it is a copy of bwrap, with the environment of the host."""
+    found = program(init)
+    try:
+        return found is not None and not (PROC / f"{found}/exe").samefile(PROC / f"{init}/exe")
+    except OSError:  # it has ended, or is closed to us as only a program can be
+        return True
+
+
 def end_all(init: int) -> None:
     """Kill everything in a sandbox: the kernel does it when the first process of a pid namespace dies."""
     try:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from wardian.command import Command
-from wardian.runs.processes import children, end_all, parent, program
+from wardian.runs.processes import begun, children, end_all, parent, program
 from wardian.runs.terminal import Streams
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -211,8 +211,9 @@ class _Watch:
                 return status
 
     def _announce(self) -> None:
-        if self._started and self._program() is not None:
-            self._started((self._status and self._status.get("child-pid")) or self._pid)
+        init = self._status.get("child-pid") if self._started and self._status else None
+        if self._started and init and begun(init):
+            self._started(init)
             self._started = None
 
     def _deliver(self) -> None:

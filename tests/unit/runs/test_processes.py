@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,29 @@ def test_a_process_is_itself_until_it_ends() -> None:
     child.wait()
     assert identify(child.pid) is None
     assert not found.alive()
+
+
+def test_a_program_begins_when_it_is_no_copy_of_its_parent() -> None:
+    """What a run's environment is read from must not be bwrap, which has the host's."""
+    script = "exec 3<&0; (read line; exec sleep 60) <&3 & wait"
+    words = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "sh", "-c", script]
+    child = subprocess.Popen(words, stdin=subprocess.PIPE)
+    assert child.stdin
+
+    def until(question: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 20
+        while not question():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    until(lambda: children(child.pid) and processes.program(children(child.pid)[0]))
+    (init,) = children(child.pid)
+    assert not processes.begun(init)
+    child.stdin.write(b"go\n")
+    child.stdin.close()
+    until(lambda: processes.begun(init))
+    child.kill()
+    child.wait()
 
 
 def test_a_number_that_is_used_again_is_another_process() -> None:
