@@ -104,11 +104,14 @@ def _in_foreground() -> bool:
 
 @contextmanager
 def _every_key() -> Iterator[None]:
-    """Let our terminal hand on each key as it is, ^C too: the one that the program has does all the rest."""
+    """Let our terminal hand on each key as it is, and echo none: the one that the program has does that.
+
+    ^C stays a signal to us. Typed there, it would end bwrap, which leads that session, and hang the program up.
+    """
     before = termios.tcgetattr(0)
     now = [*before[:6], [*before[6]]]
     now[0] &= ~(termios.ICRNL | termios.INLCR | termios.IGNCR | termios.IXON)
-    now[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
+    now[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
     termios.tcsetattr(0, termios.TCSADRAIN, now)
     try:
         yield
