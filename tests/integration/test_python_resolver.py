@@ -61,6 +61,26 @@ def test_versions_stay_until_they_are_upgraded(uv: Uv) -> None:
     assert versions(resolve(asked("alpha"), uv, previous=previous, upgrade=None)) == {"alpha": "2.0", "beta": "2.0"}
 
 
+def test_an_index_is_asked_once_in_ten_minutes_save_for_what_moves(uv: Uv, index: Index) -> None:
+    previous = write(resolve(asked("alpha"), uv), TARGET)
+    requests = len(index.authorizations)
+    assert versions(resolve(asked("alpha"), uv, previous=previous)) == {"alpha": "2.0", "beta": "2.0"}
+    assert len(index.authorizations) == requests
+    make_wheel(index.folder, "beta", "3.0")
+    moved = resolve(asked("alpha"), uv, previous=previous, upgrade=frozenset({"beta"}))
+    assert versions(moved) == {"alpha": "2.0", "beta": "3.0"}
+    make_wheel(index.folder, "alpha", "4.0")
+    assert versions(resolve(asked("alpha"), uv, previous=previous, upgrade=None)) == {"alpha": "4.0"}
+
+
+def test_an_index_is_asked_again_before_one_says_that_there_is_no_answer(uv: Uv, index: Index) -> None:
+    resolve(asked("beta"), uv)
+    make_wheel(index.folder, "beta", "3.0")
+    assert versions(resolve(asked("beta>=3"), uv)) == {"beta": "3.0"}
+    with pytest.raises(WardianError, match="cannot be met"):
+        resolve(asked("beta>=4"), uv)
+
+
 def test_requirement_files_and_what_they_include(uv: Uv) -> None:
     (uv.project / "r.txt").write_text("-r more/r.txt\n")
     (uv.project / "more").mkdir()

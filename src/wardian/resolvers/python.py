@@ -36,6 +36,9 @@ _CLOSED = re.compile(r"An index URL \((\S+)\) could not be queried due to [a-z ]
 # uv makes the environment of a build in this folder of its cache: a file there stops every build before it begins.
 _BUILDS = tuple(f"builds-v{number}" for number in range(10))
 _REFUSED = re.compile(r"failed to create directory `[^`]*/builds-v\d`")
+# Pages of an index are taken as they are for as long as pypi.org says of its own (many mirrors say nothing), what a
+# file says of itself for ever.
+_KEPT = '\ncache-control = { api = "max-age=600", files = "max-age=365000000, immutable" }'
 _BUILD = re.compile(r"Failed to (?:download and )?build `([^`]+)`")
 LONGEST = 420  # letters of uv's explanation that are shown
 
@@ -105,19 +108,22 @@ def resolve(
     Raises ``WardianError`` with uv's reason when there is no answer.
     """
     answer = uv.scratch / "pylock.toml"
-    known = list(static)
+    known, fresh = list(static), upgrade is None or bool(upgrade)
     _refuse_builds(uv.cache)
     while True:
         answer.unlink(missing_ok=True)
         if previous and upgrade is not None:
             answer.write_text(previous, encoding="utf-8")
-        result = uv.host.run(_command(wanted, uv, answer, upgrade or frozenset(), known))
+        result = uv.host.run(_command(wanted, uv, answer, upgrade or frozenset(), known, fresh=fresh))
         if not result.code:
             break
         said = result.stderr.decode(errors="replace")
-        if not _REFUSED.search(" ".join(said.split())):
+        if _REFUSED.search(" ".join(said.split())):
+            known.append(learn(*to_build(wanted, said, known)))
+        elif fresh or _unreachable(said):
             raise _explained(wanted, said)
-        known.append(learn(*to_build(wanted, said, known)))
+        else:
+            fresh = True  # minutes ago an index had no answer: it is asked before one says so
     text = answer.read_text(encoding="utf-8")
     inherited = {one.name: one for one in (*wanted.preferred, *wanted.inherited)}
     requested = wanted.requested | {one.name for one in wanted.inherited if one.requested}
@@ -156,7 +162,9 @@ def to_build(wanted: Wanted, said: str, known: Sequence[Static]) -> tuple[str, s
     return normalised(name), place
 
 
-def _command(wanted: Wanted, uv: Uv, answer: Path, upgrade: frozenset[str], known: Sequence[Static]) -> Command:
+def _command(
+    wanted: Wanted, uv: Uv, answer: Path, upgrade: frozenset[str], known: Sequence[Static], *, fresh: bool
+) -> Command:
     asked = uv.scratch / "requirements.in"
     asked.write_text(
         "".join(f"{line}\n" for line in (*wanted.requirements, *map(_exactly, wanted.inherited))), encoding="utf-8"
@@ -165,7 +173,7 @@ def _command(wanted: Wanted, uv: Uv, answer: Path, upgrade: frozenset[str], know
     bounds.write_text("".join(f"{one.name}=={one.version}\n" for one in wanted.preferred), encoding="utf-8")
     config = uv.scratch / "uv.toml"
     config.touch(mode=0o600)
-    config.write_text(configuration(wanted, uv) + "".join(map(_told, known)), encoding="utf-8")
+    config.write_text(configuration(wanted, uv, fresh=fresh) + "".join(map(_told, known)), encoding="utf-8")
     argv = (
         *("env", *(word for name in _UNSET for word in ("-u", name))),
         *(program(), "pip", "compile", str(asked), *(str(uv.project / path) for path in wanted.files)),
@@ -181,13 +189,17 @@ def _command(wanted: Wanted, uv: Uv, answer: Path, upgrade: frozenset[str], know
         *("--config-file", str(config), "--cache-dir", str(uv.cache), "--no-sources"),
         *("--no-header", "--no-annotate", "--no-progress", "--quiet", "--color", "never"),
         *(word for name in sorted(upgrade) for word in ("--upgrade-package", name)),
+        *(("--refresh",) if fresh else ()),
     )
     return Command(argv, env=_network(uv.machine), cwd=str(uv.project))
 
 
-def configuration(wanted: Wanted, uv: Uv) -> str:
-    """A uv.toml with the image's indexes, then the machine's; what ``[substitutes]`` replaces is replaced."""
-    machine = uv.machine
+def configuration(wanted: Wanted, uv: Uv, *, fresh: bool = False) -> str:
+    """A uv.toml with the image's indexes, then the machine's; what ``[substitutes]`` replaces is replaced.
+
+    ``fresh``: it leaves room for ``--refresh``, which uv forgets where an index has a cache-control.
+    """
+    machine, kept = uv.machine, "" if fresh else _KEPT
     lines = [f"index-strategy = {toml.string(machine.index_strategy)}"]
     if machine.find_links:
         places = [_absolute(place, uv.project) for place in machine.find_links]
@@ -198,9 +210,11 @@ def configuration(wanted: Wanted, uv: Uv) -> str:
         lines.append(f"allow-insecure-host = {toml.value(list(machine.trusted))}")
     extra = () if machine.no_index else machine.extra_indexes
     for at, url in enumerate(dict.fromkeys((*wanted.indexes, *extra))):
-        lines.append(f"\n[[index]]\nname = {toml.string(f'wardian-{at}')}\nurl = {toml.string(_credited(uv, url))}")
+        lines.append(
+            f"\n[[index]]\nname = {toml.string(f'wardian-{at}')}\nurl = {toml.string(_credited(uv, url))}{kept}"
+        )
     if not machine.no_index:
-        lines.append(f"\n[[index]]\nurl = {toml.string(_credited(uv, machine.index or PYPI))}\ndefault = true")
+        lines.append(f"\n[[index]]\nurl = {toml.string(_credited(uv, machine.index or PYPI))}\ndefault = true{kept}")
     return "\n".join(lines) + "\n"
 
 
@@ -237,7 +251,7 @@ def explanation(said: str) -> str:
 
 def _explained(wanted: Wanted, said: str) -> WardianError:
     reason = explanation(said)
-    if any(word in said.lower() for word in _NETWORK) and "ecause " not in said:
+    if _unreachable(said):
         return Unavailable(
             f"{wanted.image}: the package index cannot be read: {reason}",
             hint="look at the network, the index and its credentials",
@@ -260,6 +274,10 @@ def _explained(wanted: Wanted, said: str) -> WardianError:
         f"{wanted.image}: the requirements cannot be met: {reason}",
         hint=f"change the requirements of images.{wanted.image.split('[')[0]}",
     )
+
+
+def _unreachable(said: str) -> bool:
+    return any(word in said.lower() for word in _NETWORK) and "ecause " not in said
 
 
 def _exactly(one: Pinned) -> str:
