@@ -261,12 +261,12 @@ def test_a_failure_does_not_wait_for_big_files(index: Index, fetcher: Make) -> N
     import random
 
     big_one = make_wheel(index.folder, "thing", "2.0", files={"thing/noise": random.Random(1).randbytes(4 << 20)})
-    index.pause = 0.05  # for each piece of 64 KiB: more than three seconds
+    index.pause = 1.0  # for each piece of 64 KiB: more than a minute
     gone = File("gone-1-py3-none-any.whl", "0" * 64, f"{index.url}/files/gone", 1, "wheel", "gone", "1")
     start = time.monotonic()
     with pytest.raises(Unavailable, match=r"gone-1-py3-none-any\.whl cannot be fetched"):
         fetcher().fetch_all([file_of(big_one, f"{index.url}/files/{big_one.name}", "2.0"), gone])
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - start < 30
 
 
 def test_two_processes_worth_of_threads_fetch_once(index: Index, fetcher: Make) -> None:
