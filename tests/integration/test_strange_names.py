@@ -1,6 +1,5 @@
 """Paths with all in them that a shell, apt, overlay or TOML could take for something else, through every verb."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -51,13 +50,11 @@ def place(base_store: Path, base_project: Path, tmp_path: Path, need: Callable[.
         path = made.project / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    subprocess.run(["cp", "-a", str(base_store), str(tmp_path / "store")], check=True)
-    # apt, which resolves packages, cannot be told of such a folder: the store gets its name when they are locked
+    shutil.rmtree(made.folder / "store", ignore_errors=True)
+    subprocess.run(["cp", "-a", str(base_store), str(made.folder / "store")], check=True)
     with serve(Index(folder / "wheels")) as index:
         (made.project / "wardian.toml").write_text(spec(index.simple))
-        dataclasses.replace(made, environ={"WARDIAN_HOME": str(tmp_path / "store")}).run("lock")
-        shutil.rmtree(made.folder / "store", ignore_errors=True)
-        shutil.move(tmp_path / "store", made.folder / "store")
+        made.run("lock")
         yield made
 
 

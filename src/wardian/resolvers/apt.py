@@ -21,6 +21,8 @@ from wardian.resolvers.suites import ALWAYS, PYTHON, Suite
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~*-]+)?")
 _URI = re.compile(r"^'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})$", re.MULTILINE)
+# apt's files have no way to write a path with quotes, brackets or line ends in it: what runs there calls it this.
+_HERE = "/proc/self/cwd"
 # The only settings of the machine's own apt that count: how to get out.
 _PROXY = re.compile(r"^Acquire::https?::(?:Proxy|Proxy-Auto-Detect|CAInfo|Timeout)[^\n]*;$", re.MULTILINE)
 
@@ -90,14 +92,12 @@ class Apt:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         own = self.host.run(Command(("apt-config", "dump"))) if shutil.which("apt-config") else None
         proxies = _PROXY.findall(own.stdout.decode(errors="replace")) if own else []
-        self._write(
-            "apt.conf", "\n".join((*_settings(self.folder, self.suite.architecture, self.machine), *proxies)) + "\n"
-        )
+        self._write("apt.conf", "\n".join((*_settings(self.suite.architecture, self.machine), *proxies)) + "\n")
         self._write("status", "")
         sources = self._sources()
         if held:
             self._write("held/Packages", "\n".join(self._stanza(deb) for deb in held))
-            sources += f"deb [trusted=yes] file:{self.folder}/held ./\n"
+            sources += f"deb [trusted=yes] file:{_HERE}/held ./\n"
         self._write("etc/sources.list", sources)
         if sources in self.fresh and not held:
             return
@@ -112,7 +112,8 @@ class Apt:
                 f"the keys of {self.suite.distribution}'s archive are not on this machine ({self.keyring})",
                 hint=f"type: sudo apt-get install {self.suite.keyring_package}",
             )
-        signed = f"[signed-by={self.keyring} arch={self.suite.architecture}]"
+        shutil.copyfile(self.keyring, self.folder / "keys.gpg")
+        signed = f"[signed-by={_HERE}/keys.gpg arch={self.suite.architecture}]"
         return "".join(
             f"deb {signed} {self._mirror(one.url)} {one.suite} {' '.join(one.components)}\n"
             for one in self.suite.archives
@@ -158,7 +159,7 @@ class Apt:
     def _run(self, *argv: str) -> Result:
         try:
             environment = {"APT_CONFIG": str(self.folder / "apt.conf"), "LC_ALL": "C.UTF-8", **_proxies(self.machine)}
-            return self.host.run(Command(argv, env=environment))
+            return self.host.run(Command(argv, env=environment, cwd=str(self.folder)))
         except Unavailable as error:
             raise Unavailable(
                 "apt is not on this machine: Debian packages are resolved by it",
@@ -243,16 +244,16 @@ def _fields(stanza: str) -> tuple[str, str, str]:
     return (values.get("Package", ""), values.get("Version", ""), values.get("Architecture", ""))
 
 
-def _settings(folder: Path, architecture: str, machine: Machine) -> list[str]:
-    """A configuration under which apt touches nothing outside ``folder`` and trusts SHA-256 alone."""
+def _settings(architecture: str, machine: Machine) -> list[str]:
+    """A configuration under which apt touches nothing outside its working directory and trusts SHA-256 alone."""
     values = {
-        "Dir": folder,
+        "Dir": "./",
         "Dir::Etc": "etc",
         "Dir::Etc::main": "none",
         "Dir::State": "state",
-        "Dir::State::status": folder / "status",
+        "Dir::State::status": "./status",
         "Dir::Cache": "cache",
-        "Dir::Log": folder,
+        "Dir::Log": "./",
         "APT::Architecture": architecture,
         "APT::Sandbox::User": "",
         "APT::Install-Recommends": "false",

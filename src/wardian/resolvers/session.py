@@ -23,7 +23,6 @@ from wardian.resolvers.sdists import Sdists
 from wardian.resolvers.systems import Systems
 from wardian.resolvers.upgrade import Upgrade
 from wardian.spec.substitute import substitute
-from wardian.store.files import explained
 from wardian.store.store import Store
 
 
@@ -90,16 +89,15 @@ def opened(
 def write_all(root: Path, texts: Mapping[str, str], gone: tuple[str, ...] = ()) -> list[str]:
     """Write files of the project, each whole or not at all, in order; remove what is ``gone``. Says what changed."""
     changed = [name for name, text in texts.items() if not _holds(root / name, text)]
-    with explained(root):
-        for name in changed:
-            with (root / f".{name}.part").open("w", encoding="utf-8") as file:
-                file.write(texts[name])
-                file.flush()
-                os.fsync(file.fileno())
-        for name in changed:
-            (root / f".{name}.part").replace(root / name)
-        for name in gone:
-            (root / name).unlink(missing_ok=True)
+    for name in changed:
+        with (root / f".{name}.part").open("w", encoding="utf-8") as file:
+            file.write(texts[name])
+            file.flush()
+            os.fsync(file.fileno())
+    for name in changed:
+        (root / f".{name}.part").replace(root / name)
+    for name in gone:
+        (root / name).unlink(missing_ok=True)
     return changed
 
 
