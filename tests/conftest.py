@@ -15,6 +15,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.stores import linked
+
 hypothesis.settings.register_profile("wardian", deadline=None)  # a loaded machine is no failure
 hypothesis.settings.load_profile("wardian")
 
@@ -232,5 +234,5 @@ def base_project(base_store: Path) -> Path:
 def with_base(base_store: Path, home: Path) -> Path:
     """This test's own store, already holding the base image (blobs are linked, not copied)."""
     store = home / "store"
-    subprocess.run(["cp", "-a", "--link", f"{base_store}/.", str(store)], check=True)
+    linked(base_store, store)
     return store

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from tests.indexes import make_wheel
 from tests.integration.builds import Place, write
 from tests.people import ourselves, single
+from tests.stores import linked
 from wardian.lock.file import read
 from wardian.lock.model import LockedImage
 
@@ -59,6 +59,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         "maker": {version!r}, "network": network, "here": os.getcwd(), "home": os.environ["HOME"],
         "python": sys.base_prefix, "secrets": [name for name in os.environ if "SECRET" in name],
         "epoch": os.environ["SOURCE_DATE_EPOCH"], "mode": oct(os.stat("tag").st_mode & 0o777),
+        "files": sorted(os.listdir()),
     }}
     name = "mine-1.0-" + tag + ".whl"
     files = {{
@@ -77,7 +78,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
             out.writestr(path, text)
     return name
 """
-FILES = {"pyproject.toml": PYPROJECT, "tag": "py3-none-any", "mine.py": ""}
+FILES = {"pyproject.toml": PYPROJECT, "tag": "py3-none-any", "mine.py": "", ".env": "A=1", "__pycache__/x.pyc": "x"}
 
 
 def release(links: Path, version: str) -> None:
@@ -100,7 +101,7 @@ def place(tmp_path: Path, base_store: Path, base_project: Path, links: Path) -> 
     environ = {"UV_FIND_LINKS": str(links), "UV_NO_INDEX": "1", "SECRET_TOKEN": "x", "PIP_CONFIG_FILE": os.devnull}
     made = Place(tmp_path / "mine", ourselves(), {**environ, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""})
     made.folder.mkdir()
-    subprocess.run(["cp", "-a", "--link", str(base_store), str(made.folder / "store")], check=True)
+    linked(base_store, made.folder / "store")
     write(made, TOML, FILES)
     shutil.copy(base_project / "wardian.lock", made.project)
     return made
@@ -127,7 +128,7 @@ def emptied(place: Place, tmp_path: Path, base_store: Path, environ: Mapping[str
     """The same project where nothing of it was built or fetched yet."""
     other = dataclasses.replace(place, folder=tmp_path / "other", environ={**place.environ, **environ})
     other.folder.mkdir()
-    subprocess.run(["cp", "-a", "--link", str(base_store), str(other.folder / "store")], check=True)
+    linked(base_store, other.folder / "store")
     shutil.copytree(place.project, other.project)
     return other
 
@@ -141,6 +142,7 @@ def test_it_is_built_in_the_sandbox_with_locked_tools(
     first = built(place)
     assert seen(place) == {
         "epoch": "1577836800",
+        "files": ["mine.py", "pyproject.toml", "tag"],
         "here": "/build/source",
         "home": "/build/home",
         "maker": "1.0",

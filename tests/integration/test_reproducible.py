@@ -6,7 +6,6 @@ started), wheels, `run`, `copy`, and the project's own wheel.
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from filelock import FileLock
 
 from tests.integration.builds import Place, write
 from tests.people import Person, ourselves
+from tests.stores import linked
 
 TOML = """
 [project]
@@ -68,7 +68,7 @@ def first(session_folder: Path, base_store: Path, need: Need) -> Place:
         if not (place.folder / "done").exists():
             shutil.rmtree(place.folder, ignore_errors=True)
             place.folder.mkdir()
-            subprocess.run(["cp", "-a", "--link", str(base_store), str(place.folder / "store")], check=True)
+            linked(base_store, place.folder / "store")
             write(place, TOML, FILES)
             place.run("lock")
             place.build()
@@ -116,7 +116,7 @@ def test_steps_made_again_are_the_same(first: Place, digests: dict[str, str], tm
     place = Place(tmp_path / "again", ourselves(), {"TZ": "Asia/Tokyo"}, "002")
     place.folder.mkdir()
     for name in ("project", "store"):
-        subprocess.run(["cp", "-a", "--link", str(first.folder / name), str(place.folder / name)], check=True)
+        linked(first.folder / name, place.folder / name)
     answer = place.build("train", "--no-cache")
     assert {name: one["digest"] for name, one in answer.items()} == digests
     assert len(answer["train"]["layers"]["new"]) >= 8

@@ -220,8 +220,9 @@ def test_prune_leaves_a_tree_that_was_unpacked_but_not_marked_yet(
     pruner = threading.Thread(target=lambda: prune(Store(store.root), LocalHost(), inside, said=lambda _: None))
 
     def slowly(*arguments: Any, **settings: Any) -> None:
-        pruner.start()
-        time.sleep(0.5)
+        if pruner.ident is None:
+            pruner.start()
+            time.sleep(0.5)
         write_file(*arguments, **settings)
 
     image = add_image(store, "empo/train:latest", [gzip.decompress(store.read(wanted[0]))])

@@ -292,37 +292,6 @@ def test_an_editable_project_is_a_link_with_its_scripts(
         assert b"Requires-Dist: thing" in metadata.read()
 
 
-def test_a_projects_wheel_is_built_from_a_clean_copy(
-    wardian: Wardian, project: Path, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_code(project, "wheel", src=False)
-    (project / "my_project" / "__pycache__").mkdir()
-    (project / "my_project" / "__pycache__" / "x.pyc").write_text("x")
-    (project / "my_project" / ".env").write_text("SECRET=1")
-    wardian("lock", cwd=project)
-    monkeypatch.delenv("PIP_NO_INDEX")  # the build backend comes from the machine's index
-    digest = wardian("build", "dev", "--json", cwd=project).json()["dev"]["digest"]
-    with tarfile.open(store.path(store.manifest(digest).layers[-1].digest)) as archive:
-        found = archive.getnames()
-    assert "opt/env/lib/python3.11/site-packages/my_project/__init__.py" in found
-    assert "opt/env/bin/mine" in found
-    assert not [name for name in found if "pyc" in name or ".env" in name]
-    (project / "my_project" / "__init__.py").write_text("def main() -> None:\n    print('bye')\n")
-    again = wardian("build", "dev", "--json", cwd=project).json()["dev"]
-    assert len(again["layers"]["new"]) == 1
-
-
-def test_a_project_that_cannot_be_built_says_why(
-    wardian: Wardian, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_code(project, "wheel", src=False)
-    (project / "my_project" / "__init__.py").unlink()
-    wardian("lock", cwd=project)
-    monkeypatch.delenv("PIP_NO_INDEX")
-    said = wardian("build", "dev", cwd=project, code=1).err
-    assert "the wheel of my-project cannot be built" in said
-
-
 def test_a_project_without_a_name_is_named(wardian: Wardian, project: Path) -> None:
     with_code(project, "wheel", src=False)
     (project / "pyproject.toml").write_text("[build-system]\nrequires = []\n")

@@ -172,6 +172,7 @@ def _run(
         **dict.fromkeys(("UV_OFFLINE", "UV_NO_CONFIG", "UV_NO_PROGRESS", "PIP_NO_INDEX", "NO_COLOR"), "1"),
         "UV_PYTHON_DOWNLOADS": "never",
         "SOURCE_DATE_EPOCH": str(site.epoch),
+        "LDFLAGS": "-Wl,--strip-debug",  # gcc does not write the same debug information each time
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "LC_ALL": "C.UTF-8",

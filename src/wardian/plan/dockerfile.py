@@ -22,10 +22,10 @@ _PYPI = "https://files.pythonhosted.org/"
 _CONTINUED = " \\\n    "
 # What `wardian build` never takes from a project; docker takes everything that no ignore file names.
 _NEVER = (
-    ".env* .netrc _netrc .pypirc .git-credentials .ssh .gnupg .aws .kube .docker .azure .gcloud id_rsa* id_dsa* id_ecdsa* "
-    "id_ed25519* credentials credentials.* .htpasswd *.pem *.key *.p8 *.ppk wardian.local.toml .wardian .git .hg .svn "
-    "__pycache__ .venv"
-).split()
+    ".env*", ".netrc", "_netrc", ".pypirc", ".git-credentials", ".ssh", ".gnupg", ".aws", ".kube", ".docker", ".azure",
+    ".gcloud", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "credentials", "credentials.*", ".htpasswd", "*.pem",
+    "*.key", "*.p8", "*.ppk", "wardian.local.toml", ".wardian", ".git", ".hg", ".svn", "__pycache__", ".venv",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

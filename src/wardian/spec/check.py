@@ -21,7 +21,9 @@ CUDA = re.compile(r"(\d+)\.(\d+)(?:\.\d+)?")
 CUDA_TAG = re.compile(r"(?:cuda|cu)[-_]?(\d+(?:\.\d+)*)")
 # The last minor release of each series that is closed. Source: NVIDIA, CUDA Toolkit Archive.
 LAST_CUDA = {9: 2, 10: 2, 11: 8, 12: 9}
-SECRET = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_KEY|SECRET|(?<!BOS_|EOS_|PAD_|UNK_)TOKEN|PASSWORD|PASSWD|CREDENTIALS?)$")
+SECRET = re.compile(
+    r"(?:^|_)(?:API_?KEY|ACCESS_KEY|SECRET|(?<!BOS_|EOS_|PAD_|UNK_)TOKEN|PASSWORD|PASSWD|CREDENTIALS?)$"
+)
 
 
 def check(spec: Spec, doubtful: Iterable[str] = ()) -> list[Fault]:
