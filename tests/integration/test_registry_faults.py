@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.images import add_image, layer
+from tests.indexes import Server
 from wardian.command import Command, Result
 from wardian.errors import DigestMismatch, Unavailable, WardianError
 from wardian.hosts.local import LocalHost
@@ -107,7 +108,7 @@ def serving() -> Any:
             def log_message(self, *_: object) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = Server(("127.0.0.1", 0), Handler)
         fake = Fake(f"127.0.0.1:{server.server_address[1]}")
         fake.on("/v2/", Answer())
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

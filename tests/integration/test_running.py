@@ -18,8 +18,8 @@ TRAINER = """\
 import json, os, sys, time
 from pathlib import Path
 
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60 if len(sys.argv) > 1 else 0)
 except KeyboardInterrupt:
     Path("checkpoint.json").write_text(json.dumps({"step": 7}))

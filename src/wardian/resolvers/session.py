@@ -90,7 +90,7 @@ def write_all(root: Path, texts: Mapping[str, str], gone: tuple[str, ...] = ()) 
     """Write files of the project, each whole or not at all, in order; remove what is ``gone``. Says what changed."""
     changed = [name for name, text in texts.items() if not _holds(root / name, text)]
     for name in changed:
-        with (root / f".{name}.part").open("w", encoding="utf-8") as file:
+        with _named(root / name), (root / f".{name}.part").open("w", encoding="utf-8") as file:
             file.write(texts[name])
             file.flush()
             os.fsync(file.fileno())
@@ -99,6 +99,16 @@ def write_all(root: Path, texts: Mapping[str, str], gone: tuple[str, ...] = ()) 
     for name in gone:
         (root / name).unlink(missing_ok=True)
     return changed
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Writing to an open file fails without its name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _holds(path: Path, text: str) -> bool:

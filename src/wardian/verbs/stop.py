@@ -32,8 +32,7 @@ def command(workspace: Workspace, runs: tuple[str, ...], patience: float) -> Non
     deadline = time.monotonic() + patience
     for run in asked:
         if not waited(run, deadline):
-            kill(run.now())
-            waited(run, time.monotonic() + 5)
+            end(run)
     ids = [run.record.id for run in asked]
     workspace.console.answer("\n".join(ids), ids)
 
@@ -50,6 +49,15 @@ def waited(run: Run, deadline: float) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def end(run: Run) -> None:
+    """Kill what is in the sandbox; who still prepares one was asked to clear it away, and gets some seconds for it."""
+    patience = time.monotonic() + 5
+    while (record := run.now()).sandbox is None and not over(record) and time.monotonic() < patience:
+        time.sleep(0.02)
+    kill(record)
+    waited(run, time.monotonic() + 5)
 
 
 def ask(record: Record) -> None:
