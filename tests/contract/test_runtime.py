@@ -561,9 +561,8 @@ def test_a_signal_before_the_program_is_there_is_not_lost(world: World) -> None:
 
 
 @everyone
-def test_a_keyboard_interrupt_can_be_handled_to_its_end(world: World) -> None:
-    if not Path("/usr/bin/python3").exists():
-        pytest.skip("no /usr/bin/python3 on this machine")
+def test_a_keyboard_interrupt_can_be_handled_to_its_end(world: World, need: Callable[..., None]) -> None:
+    need("/usr/bin/python3")
     program = (
         "import time\ntry:\n print('ready', flush=True)\n time.sleep(60)\n"
         "except KeyboardInterrupt:\n time.sleep(0.5); print('saved', flush=True); raise SystemExit(17)"
@@ -654,9 +653,10 @@ def test_ctrl_c_reaches_the_program_once(world: World, terminal: Callable[[list[
     assert window.code() == 41
 
 
-def test_ctrl_c_and_a_handler_that_takes_its_time(world: World, terminal: Callable[[list[str]], Terminal]) -> None:
-    if not Path("/usr/bin/python3").exists():
-        pytest.skip("no /usr/bin/python3 on this machine")
+def test_ctrl_c_and_a_handler_that_takes_its_time(
+    world: World, terminal: Callable[[list[str]], Terminal], need: Callable[..., None]
+) -> None:
+    need("/usr/bin/python3")
     program = (
         "import time,subprocess\nsubprocess.Popen(['setsid','sleep','50'])\n"
         "try:\n print('ready', flush=True)\n time.sleep(60)\n"

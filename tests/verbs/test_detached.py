@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -258,7 +259,7 @@ def test_logs_can_be_followed(project: Path, wardian: Wardian) -> None:
 def test_a_reader_that_leaves_is_no_error(project: Path, wardian: Wardian) -> None:
     run = detach(wardian, project, "yes | head -n 200000")
     ended(project)
-    line = f"{sys.executable} -m wardian logs {run} | head -n 1"
+    line = f"{shlex.quote(sys.executable)} -m wardian logs {run} | head -n 1"
     done = subprocess.run(["bash", "-c", line], cwd=project, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("y\n", "")
 

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.indexes import Index, serve
+from tests.people import Person
 from wardian.verbs import doctor
 
 Wardian = Callable[..., Any]
@@ -73,13 +73,10 @@ def test_the_network_is_tried_and_each_place_named(
 @pytest.mark.engine
 def test_a_plain_user_gets_the_same(need: Need, plain_user: Any, tmp_path: Path) -> None:
     need("bwrap", "unshare", "setpriv")
-    python = [sys.executable] if os.access("/root", os.X_OK) and not plain_user.prefix else ["/usr/bin/python3"]
-    paths = [path for path in sys.path if path]
-    done = subprocess.run(
-        [*plain_user.prefix, f"PYTHONPATH={':'.join(paths)}", f"WARDIAN_HOME={plain_user.home}/.wardian-doctor",
-         *python, "-m", "wardian", "doctor"] if plain_user.prefix else [*python, "-m", "wardian", "doctor"],
-        capture_output=True, text=True, check=False, cwd="/",
-    )  # fmt: skip
+    person = Person("subids", plain_user.uid, plain_user.gid, plain_user.prefix)
+    environ = {**os.environ, "WARDIAN_HOME": f"{plain_user.home}/.wardian-doctor"}
+    argv = [*person.python(), "-m", "wardian", "doctor"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/", env=environ)
     assert "namespaces" in done.stdout, done.stderr
     assert done.returncode == 0, done.stdout + done.stderr
     assert "as a plain user" in done.stdout
