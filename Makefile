@@ -23,6 +23,7 @@ lint:
 bench:  ## side by side with Docker where one can be had; ARGS="--quick --json bench.json"
 	@scripts/setup.sh bench
 	@"$(BIN)/python" bench/build.py $(ARGS)
+	@"$(BIN)/python" bench/engines.py $(if $(findstring --quick,$(ARGS)),--quick)
 	@"$(BIN)/python" bench/startup.py
 
 setup:  ## everything that test and lint need

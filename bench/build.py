@@ -2,11 +2,11 @@
 
     python bench/build.py [--quick] [--json FILE] [--peers uv,pip] [--repeat 5] [--scratch DIR]
 
-``time`` is everything from the changed file to an image in a registry on loopback: resolve (where requirements
-changed), build, compress, push.
-``build time`` is the part before the push; ``bytes`` is what the registry had to store. Package caches are warm and the
-base is in the registry, for everybody. Without Docker (made by scripts/lab/docker.sh, as root) the peer's columns are
-empty, and the reason is said.
+``time`` is build and push: from a lock to the image in a registry on loopback. ``lock time`` is what resolving, with
+hashes, took where requirements changed, and ``time with lock`` both. ``bytes`` is what the registry had to store.
+``peak memory`` is that of one more round that is not timed, because looking at it costs time. Package caches are warm,
+all read the same indexes over HTTP, and the base is in the registry, for everybody. Without Docker (made by
+scripts/lab/docker.sh, as root) the peer's columns are empty, and the reason is said.
 """
 
 import argparse
@@ -19,12 +19,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from contestants import Contestant, Docker, Needed, Wardian
 from growth import growth_rows, sharing_rows
+from indexes import Served
 from measure import UNITS, Row, spread, table, write
+from wardian.hosts.machine import read_machine
 
 ROOT = Path(__file__).parent.parent
 RL = ("torch==2.13.0", "gymnasium", "pettingzoo", "tensorboard", "stable-baselines3", "pandas")
@@ -33,18 +36,18 @@ WORKS = ("cold", "no-op", "code change", "one dependency")
 Samples = dict[tuple[str, str], list[Needed]]  # (contestant, work) → one for each repetition
 
 
-def cycle(contestant: Contestant, repetition: int) -> Iterator[tuple[str, Needed]]:
+def cycle(contestant: Contestant, repetition: int, *, watch: bool = False) -> Iterator[tuple[str, Needed]]:
     """The four works in their order, from nothing."""
     contestant.forget()
     first, extra = f"print('code {repetition}')\n", SMALL[repetition % len(SMALL)]
-    yield "cold", contestant.build(RL, first)
-    yield "no-op", contestant.build(RL, first)
-    yield "code change", contestant.build(RL, first + "print('changed')\n")
-    yield "one dependency", contestant.build((*RL, extra), first + "print('changed')\n")
+    yield "cold", contestant.build(RL, first, watch=watch)
+    yield "no-op", contestant.build(RL, first, watch=watch)
+    yield "code change", contestant.build(RL, first + "print('changed')\n", watch=watch)
+    yield "one dependency", contestant.build((*RL, extra), first + "print('changed')\n", watch=watch)
 
 
 def measure(contestants: list[Contestant], repetitions: int) -> Samples:
-    """Every contestant's works, interleaved, so that the machine's moods meet all alike."""
+    """Every contestant's works, interleaved, so that the machine's moods meet all alike; memory in a last round."""
     samples: Samples = {}
     for contestant in contestants:
         say(f"{contestant.name}: filling the package caches")
@@ -55,6 +58,11 @@ def measure(contestants: list[Contestant], repetitions: int) -> Samples:
                 samples.setdefault((contestant.name, work), []).append(needed)
                 figures = f"{needed.seconds:.2f} s, {needed.sent / 1e6:.2f} MB"
                 say(f"{repetition + 1}/{repetitions} {contestant.name}, {work}: {figures}")
+    for contestant in contestants:
+        for work, needed in cycle(contestant, 0, watch=True):
+            timed = samples[(contestant.name, work)]
+            samples[(contestant.name, work)] = [replace(one, mebibytes=needed.mebibytes) for one in timed]
+            say(f"{contestant.name}, {work}: {needed.mebibytes:.0f} MiB")
     return samples
 
 
@@ -62,10 +70,11 @@ def values(samples: Samples, name: str, work: str) -> dict[str, list[float]]:
     """The measures of one contestant's work, in the units of the table."""
     all_ = samples[(name, work)]
     return {
-        "time": [needed.seconds for needed in all_],
-        "build time": [needed.build_seconds for needed in all_],
+        "time": [needed.build + needed.push for needed in all_],
+        "lock time": [needed.lock for needed in all_],
+        "time with lock": [needed.seconds for needed in all_],
         "bytes": [needed.sent / 1e6 for needed in all_],
-        "peak memory": [needed.mebibytes for needed in all_],
+        "peak memory": [all_[0].mebibytes],
     }
 
 
@@ -92,9 +101,10 @@ def fraction(ours: float, peer: float) -> str:
 
 
 @contextmanager
-def docker(scratch: Path) -> Iterator[dict[str, str] | None]:
+def docker(scratch: Path, name: str = "docker") -> Iterator[dict[str, str] | None]:
     """The environment of a Docker daemon of our own; None, and why, where none can be had."""
-    script, lab = ROOT / "scripts" / "lab" / "docker.sh", {**os.environ, "DATA": str(scratch / "docker")}
+    script, data = ROOT / "scripts" / "lab" / "docker.sh", scratch / name
+    lab = {**os.environ, "DATA": str(data), "RUN": str(data / "run"), "WATCH": str(os.getpid())}
     if os.getuid() or not shutil.which("apt-get"):
         say("no peer: a Docker daemon of our own needs root and Debian's apt")
         yield None
@@ -141,7 +151,9 @@ def main() -> None:
     place = given.scratch or (memory if memory.is_dir() and shutil.disk_usage(memory).free > 12e9 else None)
     with tempfile.TemporaryDirectory(prefix="wardian-bench-", dir=place) as folder, ExitStack() as stack:
         scratch = Path(folder)
-        ours = Wardian(scratch / "wardian")
+        served = Served(read_machine(os.environ).folders)
+        stack.callback(served.stop)
+        ours = Wardian(scratch / "wardian", served)
         contestants: list[Contestant] = [ours]
         stack.callback(ours.close)
         ours.make_base()
@@ -149,7 +161,7 @@ def main() -> None:
             base = scratch / "base.tar"
             ours.export_base(base)
             for name in installers:
-                contestants.append(Docker(scratch / name, name, base, environ))
+                contestants.append(Docker(scratch / name, name, base, environ, served))
                 stack.callback(contestants[-1].close)
         rows, text = report(measure(contestants, repetitions), [contestant.name for contestant in contestants[1:]])
         counts = (10, 30, 50) if given.quick else (50, 100, 200, 300, 400)

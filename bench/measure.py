@@ -13,7 +13,13 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-UNITS = {"time": "s", "build time": "s", "bytes": "MB", "peak memory": "MiB"}
+UNITS = {
+    "time": "s",
+    "lock time": "s",
+    "time with lock": "s",
+    "bytes": "MB",
+    "peak memory": "MiB",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +113,12 @@ def run(
     cwd: Path | None = None,
     also: Sequence[int] = (),
     check: bool = True,
-    watch: bool = True,
+    watch: bool = False,
 ) -> Ran:
-    """Run a command to its end; ``also`` are processes (a daemon) whose memory counts with it."""
+    """Run a command to its end, and with ``watch`` look at its memory, which takes time from it.
+
+    ``also`` are processes (a daemon) whose memory counts with it.
+    """
     started = time.perf_counter()
     child = subprocess.Popen(
         argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -1,22 +1,15 @@
-"""What the contestants talk to on loopback: a real registry, and this machine's own folders of wheels."""
+"""A real registry on loopback that contestants push to."""
 
 import os
-import re
 import shutil
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Sequence
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from measure import size_of
-from wardian.hosts.machine import Machine
 
 
 class Registry:
@@ -62,50 +55,3 @@ class Registry:
     def stored(self) -> int:
         """The bytes of all blobs and manifests it holds."""
         return size_of(self._data / "docker" / "registry" / "v2" / "blobs")
-
-
-class Served:
-    """Folders that pip and uv would read as files, for a RUN that cannot see them: over HTTP, under the same paths."""
-
-    def __init__(self, folders: Sequence[str]) -> None:
-        self._folders = folders
-        self._server: ThreadingHTTPServer | None = None
-        if folders:
-            # An index of files ("…/simple") points to files beside it.
-            roots = [str(Path(each).parent) if Path(each).name == "simple" else each for each in folders]
-            self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Below, roots, directory="/"))
-            threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def environment(self, machine: Machine, ca_bundle: str | None) -> dict[str, str]:
-        """The machine's settings as a RUN must have them."""
-        settings = machine.environment(ca_bundle)
-        return {name: re.sub(r"[^ ,]+", lambda found: self._url(found[0]), value) for name, value in settings.items()}
-
-    def stop(self) -> None:
-        """End the server."""
-        if self._server:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
-
-    def _url(self, word: str) -> str:
-        path = word.removeprefix("file://").rstrip("/")
-        known = self._server is not None and path in self._folders
-        return f"http://127.0.0.1:{self._server.server_port}{path}/" if known and self._server else word
-
-
-class _Below(SimpleHTTPRequestHandler):
-    """Answers for what lies below some folders, for nothing else, and quietly."""
-
-    def __init__(self, roots: Sequence[str], *words: Any, **options: Any) -> None:
-        self._roots = [Path(root).resolve() for root in roots]
-        super().__init__(*words, **options)
-
-    def translate_path(self, path: str) -> str:
-        """The file that is meant; one that cannot be there for anything outside of the folders."""
-        meant = super().translate_path(path)
-        inside = any(Path(meant).resolve().is_relative_to(root) for root in self._roots)
-        return meant if inside else "/nonexistent"
-
-    def log_message(self, format: str, *words: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing of each request."""

@@ -11,15 +11,17 @@ test_user=wardian-test
 # package=program that shows it is there
 engine=(bubblewrap=bwrap mmdebstrap=mmdebstrap uidmap=newuidmap util-linux=unshare)
 oracles=(skopeo=skopeo umoci=umoci podman=podman runc=runc docker-registry=docker-registry apache2-utils=htpasswd git=git
-  busybox-static=busybox openssl=openssl shellcheck=shellcheck)
+  curl=curl busybox-static=busybox openssl=openssl shellcheck=shellcheck)
+networks=(netavark=/usr/lib/podman/netavark aardvark-dns=/usr/lib/podman/aardvark-dns slirp4netns=slirp4netns
+  fuse-overlayfs=fuse-overlayfs catatonit=catatonit iptables=iptables iproute2=ip) # what engines' containers need
 needed=()
 wanted=()
 groups=()
 case $target in
 demo) needed=("${engine[@]}") ;;
 lint) groups=(test lint) ;; # mypy reads the tests too
-test) wanted=("${engine[@]}" "${oracles[@]}") groups=(test lint) ;;
-bench) needed=("${engine[@]}") wanted=(docker-registry=docker-registry) ;;
+test) wanted=("${engine[@]}" "${oracles[@]}" "${networks[@]}") groups=(test lint) ;;
+bench) needed=("${engine[@]}") wanted=(docker-registry=docker-registry podman=podman runc=runc "${networks[@]}") ;;
 *)
   echo "setup: there is no target '$target'; it is one of demo, lint, test, bench" >&2
   exit 2
@@ -115,6 +117,18 @@ if [ "$target" = test ] && [ "$(id -u)" = 0 ]; then
   fi
 fi
 
+# --- the engines of the tests ----------------------------------------------------------------------------------
+unpacking=
+if [ "$target" = test ]; then
+  if [ "$(id -u)" != 0 ]; then
+    say "a Docker daemon for the tests needs root; the tests that want one will say so"
+  elif command -v apt-get >/dev/null; then
+    scripts/lab/podman.sh install || say "going on without Podman; the tests that need it will say so"
+    scripts/lab/docker.sh install & # packages are fetched while .venv is made
+    unpacking=$!
+  fi
+fi
+
 # --- .venv -------------------------------------------------------------------------------------------------------
 stamp=$venv/.wardian-setup # what was installed from where; "in" where the environment lies; the groups
 if [ -d "$venv" ] && grep -q '^in ' "$stamp" 2>/dev/null && ! grep -qxF "in $(cd "$venv" && pwd)" "$stamp"; then
@@ -145,3 +159,4 @@ for group in "${groups[@]}"; do
     echo "$group" >>"$stamp"
   }
 done
+[ -z "$unpacking" ] || wait "$unpacking" || say "going on without Docker; the tests that need it will say so"

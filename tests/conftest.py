@@ -4,7 +4,9 @@ import dataclasses
 import json
 import os
 import pwd
+import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests import engines
 from tests.stores import linked
 
 hypothesis.settings.register_profile("wardian", deadline=None)  # a loaded machine is no failure
@@ -43,9 +46,14 @@ def pytest_configure(config: pytest.Config) -> None:
     user that the tests become.
     """
     if config.option.basetemp is None and not hasattr(config, "workerinput"):
-        base = tempfile.mkdtemp(prefix="pytest-wardian-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
-        config.option.basetemp = base
-        config.stash[BASE] = Path(base)
+        # Not mkdtemp, whose names may end with "_": podman takes the path of an image for its name, and refuses that.
+        temporary = os.environ.get("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        base = Path(temporary) / f"pytest-wardian-{secrets.token_hex(4)}"
+        base.mkdir(mode=0o700)
+        config.option.basetemp = str(base)
+        config.stash[BASE] = base
+    os.environ.setdefault(engines.CONTROLLER, str(os.getpid()))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and all it starts, ignores it
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -54,8 +62,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.config.stash[PASSED] = True
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which engines ran."""
+    for line in engines.told(Path(config.option.basetemp)):
+        terminalreporter.line(line)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave the base folder only when a test failed."""
+    """End the engines; leave the base folder only when a test failed."""
+    if not hasattr(config, "workerinput") and config.option.basetemp:
+        engines.end(Path(config.option.basetemp))
     if PASSED in config.stash and BASE in config.stash:
         shutil.rmtree(config.stash[BASE], ignore_errors=True)
 
@@ -225,6 +241,14 @@ def base_store(session_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def checkpoints(session_folder: Path) -> Path:
+    """Real sharded checkpoints by their names in ``tests.checkpoints.CASES``; never change them."""
+    from tests.checkpoints import checkpoints
+
+    return checkpoints(session_folder)
+
+
+@pytest.fixture(scope="session")
 def base_project(base_store: Path) -> Path:
     """The project that ``base_store`` was built from, with its lock."""
     return base_store.parent / "base-project"
@@ -236,3 +260,60 @@ def with_base(base_store: Path, home: Path) -> Path:
     store = home / "store"
     linked(base_store, store)
     return store
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[str], engines.Engine]:
+    """An engine by its name (docker, docker_containerd, podman, podman_rootless), running for all tests of this worker.
+
+    Absent, it is named: the test is skipped, and fails where WARDIAN_REQUIRE_ENGINES=1.
+    """
+    base = tmp_path_factory.getbasetemp()
+
+    def running(name: str) -> engines.Engine:
+        try:
+            if name.startswith("docker"):
+                return engines.docker(base, "containerd" if name == "docker_containerd" else "graph")
+            if name == "podman":
+                return engines.podman(base)
+            user: PlainUser = request.getfixturevalue("plain_user")
+            for folder in (base, base.parent):
+                if folder.stat().st_mode & 0o001 == 0:
+                    folder.chmod(folder.stat().st_mode | 0o011)
+            return engines.podman(base, pwd.getpwuid(user.uid).pw_name, user.prefix)
+        except engines.Absent as absent:
+            _absent(f"{name}: {absent}")
+            raise
+
+    return running
+
+
+@pytest.fixture
+def docker(engine: Callable[[str], engines.Engine], home: Path, monkeypatch: pytest.MonkeyPatch) -> engines.Engine:
+    """A real Docker daemon, with compose and buildx, that this test's environment leads to; logins are this test's."""
+    found = engine("docker")
+    config = home / ".docker"
+    config.mkdir()
+    shutil.copy(Path(found.env["DOCKER_CONFIG"]) / "config.json", config)
+    found = dataclasses.replace(found, env={**found.env, "DOCKER_CONFIG": str(config)})
+    for name, value in found.env.items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
+@pytest.fixture
+def podman(engine: Callable[[str], engines.Engine], monkeypatch: pytest.MonkeyPatch) -> engines.Engine:
+    """A real Podman as root, that this test's environment leads to."""
+    found = engine("podman")
+    for name, value in found.env.items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
+@pytest.fixture
+def podman_rootless(engine: Callable[[str], engines.Engine], monkeypatch: pytest.MonkeyPatch) -> engines.Engine:
+    """A real Podman of a plain user; this test's environment leads to it only if we are that user."""
+    found = engine("podman_rootless")
+    for name, value in found.env.items() if not found.prefix else ():
+        monkeypatch.setenv(name, value)
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wardian.oci.digest import sha256
-from wardian.oci.model import CONFIG, LAYER_GZIP, MANIFEST, Descriptor, Manifest, canonical
+from wardian.oci.model import CONFIG, LAYER, LAYER_GZIP, MANIFEST, Descriptor, Manifest, canonical
 from wardian.store.store import Store
 
 FOLDER, WHITEOUT = None, b""
@@ -64,4 +64,17 @@ def add_image(
     )
     manifest = store.put(Manifest(written, tuple(described)).to_bytes(), MANIFEST)
     store.tag(reference, manifest, {"dev.wardian.built": "true"} if built else {})
+    return manifest
+
+
+def add_over(store: Store, beneath: str, reference: str, *layers: bytes, config: Mapping[str, Any] = {}) -> Descriptor:
+    """Tag an image that has further layers over those of another; ``config`` over what that one has."""
+    digest = next(one.descriptor.digest for one in store.references() if one.reference.endswith(beneath))
+    written = dict(store.config(digest))
+    written["config"] = {**written["config"], **config}
+    written["rootfs"] = {"type": "layers", "diff_ids": [*written["rootfs"]["diff_ids"], *map(sha256, layers)]}
+    blobs = [Descriptor(LAYER, store.put(one, LAYER).digest, len(one)) for one in layers]
+    described = store.put(canonical(written), CONFIG)
+    manifest = store.put(Manifest(described, (*store.manifest(digest).layers, *blobs)).to_bytes(), MANIFEST)
+    store.tag(reference, manifest)
     return manifest

@@ -1,12 +1,15 @@
 """One argument vector to run, what came of it, and a question that is asked by running one."""
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from wardian.errors import CommandFailed
 
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)  # in a variable's name
+_PASSWORD = re.compile(r"(://[^/@\s:]*):[^/@\s]+@")  # in an address
 T = TypeVar("T")
 
 
@@ -19,6 +22,18 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)  # added to the host's environment
     cwd: str | None = None
     changes: bool = False
+
+    def shown(self) -> "Command":
+        """The command as it may be shown: no value of a variable named like a secret, no password in an address.
+
+        A variable may hold another one as ``NAME=value``: so they travel into a sandbox.
+        """
+        env = {}
+        for key, value in self.env.items():
+            name, equals, _ = value.partition("=")
+            hidden = "***" if SECRET.search(key) else f"{name}=***" if equals and SECRET.search(name) else value
+            env[key] = _PASSWORD.sub(r"\1:***@", hidden)
+        return replace(self, argv=tuple(_PASSWORD.sub(r"\1:***@", word) for word in self.argv), env=env)
 
     def __str__(self) -> str:
         """Write the command so that it can be pasted into a POSIX shell."""

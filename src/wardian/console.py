@@ -1,6 +1,7 @@
 """Progress on stderr, answers on stdout; NO_COLOR, --json and --verbose live here."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from wardian.command import Command
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Console:
@@ -29,15 +33,19 @@ class Console:
             self.note(text)
 
     def trace(self, command: Command) -> None:
-        """Show a command, ready to paste, under --verbose."""
-        self.detail(f"+ {command}")
+        """Show a command, ready to paste but for its secrets, under --verbose."""
+        self.detail(f"+ {command.shown()}")
 
     def answer(self, text: str, data: Any) -> None:
         """Print the verb's answer: ``data`` as JSON under --json, ``text`` otherwise."""
         print(json.dumps(data, indent=2, sort_keys=True) if self.as_json else text, flush=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], data: Any) -> None:
-        """Print rows under headings; columns that hold only numbers are set to the right by the caller's padding."""
+        """Print rows under headings; columns that hold only numbers are set to the right by the caller's padding.
+
+        A cell may hold what a registry or an image says: nothing in it steers the terminal.
+        """
+        rows = [[_CONTROL.sub("�", cell) for cell in row] for row in rows]
         widths = [max(len(row[at]) for row in [columns, *rows]) for at in range(len(columns))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -13,7 +13,9 @@
 Anything else that reaches ``main`` is a bug and exits with 3.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 class WardianError(Exception):
@@ -97,3 +99,18 @@ class EngineFailed(WardianError):
     """The engine failed before, or instead of, the user's program. Source: docker-run(1), exit status 125."""
 
     exit_code = 125
+
+
+def told(error: WardianError) -> dict[str, Any]:
+    """An error as another process reads it."""
+    return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def retold(said: Mapping[str, Any]) -> WardianError:
+    """The error that another process of ours told: of the same kind, with the same words."""
+    kind = globals().get(str(said["error"]))
+    if not (isinstance(kind, type) and issubclass(kind, WardianError)):
+        kind = WardianError
+    error = kind.__new__(kind)
+    WardianError.__init__(error, str(said["message"]), hint=said.get("hint"))
+    return error

@@ -7,13 +7,12 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from wardian import __version__
-from wardian.errors import SpecError, WardianError
+from wardian.errors import SpecError, WardianError, told
 
 VERBS = {
     "init": "Start a project from a template, or propose a file for a folder that has code",
@@ -26,17 +25,29 @@ VERBS = {
     "tree": "Show an image layer by layer, with sizes and what is shared",
     "diff": "Show what changed between two images",
     "export": "Write an image as an OCI layout, a docker archive or a folder",
-    "render": "Write a plain Dockerfile that works without Wardian",
+    "pull": "Bring images of a registry into the store",
+    "push": "Bring images into a registry: what it lacks, and nothing half",
+    "pin": "Write digests behind the images that a file uses",
+    "outdated": "Say which bases are newer in their registry",
+    "registry": "List what a registry has, or remove what is too old",
+    "load": "Hand an image over to docker or podman",
+    "render": "Write a Dockerfile, compose file, bake file or dev container that works without Wardian",
     "run": "Run a program in an image",
     "shell": "Open a shell in an image",
+    "attach": "Open a shell in a container that is running",
     "exec": "Run a program in a container that is running",
-    "logs": "Show the output of a detached run",
+    "logs": "Show the output of a detached run or a service",
     "ps": "List the containers that are running",
     "stop": "Stop containers",
+    "mount": "Bind paths of this machine over those of the image",
+    "up": "Start the services of the file, and wait until they are ready",
+    "down": "End the services",
+    "status": "Show the services and whether they are ready",
     "runs": "List past runs, or show one",
     "reproduce": "Run a recorded run again",
     "store": "Verify, prune or measure the store",
     "doctor": "Say what is here, what is missing and how to get it",
+    "merge": "Merge a sharded training checkpoint into a HuggingFace directory",
     "demo": "Go the whole way on this machine, in a minute or two",
 }
 
@@ -151,7 +162,7 @@ def _disk(error: OSError) -> WardianError | None:
 def _say(argv: list[str], error: WardianError) -> None:
     ours = argv[: argv.index("--")] if "--" in argv else argv  # what follows -- is a program's
     if "--json" in ours:
-        body: dict[str, Any] = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+        body = told(error)
         if isinstance(error, SpecError):
             body["faults"] = [
                 {"path": f.path, "message": f.message, "source": f.source, "line": f.line, "hint": f.hint}

@@ -65,6 +65,13 @@ class Workspace:
 
         return load(self._sources(), self.variables)
 
+    @cached_property
+    def shared(self) -> "Loaded":
+        """The configuration without what belongs to one person or one machine: for files that others will use."""
+        from wardian.spec.load import load
+
+        return load([one for one in self._sources() if one.kind in ("default", "file", "flag")], self.variables)
+
     @property
     def spec(self) -> "Spec":
         """The validated project."""
@@ -105,15 +112,15 @@ class Workspace:
     @cached_property
     def has_project(self) -> bool:
         """Whether there is a file; without one, images of the store can still be run."""
-        return any(source.kind == "file" for source in self._sources())
+        return _has_file(self.root) and any(source.kind == "file" for source in self._sources())
 
     @property
     def repository(self) -> str | None:
         """What the references of this project's images start with; None outside a project."""
-        from wardian.plan.images import repository_of
-
         if not self.has_project:
             return None
+        from wardian.plan.images import repository_of
+
         return repository_of(self.spec.project.name, self.spec.project.registry)
 
     def image(self, name: str) -> "Tagged":
@@ -135,17 +142,26 @@ class Workspace:
         return find(self.store, name, repository, self.spec.images if repository else ())
 
     def built(self, variant: "Variant") -> "Tagged":
-        """A variant's image in the store: the one of the lock as it is, else, with a note, an older one."""
+        """A variant's image in the store: the one of the lock as it is, else, with a note, an older one.
+
+        Several may be of one lock, as when a setting and the tag were changed: the one with the file's tag is meant.
+        """
         from wardian.plan.labels import OURS, lock_digest
+        from wardian.spec.matrix import may_be
         from wardian.store.find import find
 
         prefix = f"{self.repository}/{variant.name}:"
         found = [entry for entry in self.store.references() if entry.reference.startswith(prefix)]
         locked = self.lock.images.get(variant.id)
+        fresh = []
         for entry in found if locked else ():
             labels = self.store.config(entry.descriptor.digest).get("config", {}).get("Labels") or {}
             if locked and labels.get(f"{OURS}lock") == lock_digest(locked):
-                return entry
+                fresh.append(entry)
+        if fresh:
+            tagged = ((tag, entry) for tag in variant.image.tags for entry in fresh)
+            named = (entry for tag, entry in tagged if may_be(entry.reference.removeprefix(prefix), tag))
+            return next(named, fresh[0])
         if not found or variant.axes:
             raise WardianError(f"image {variant.id} is not built", hint=f"type: wardian build {quote(variant.id)}")
         older = find(self.store, variant.name, self.repository)
@@ -154,10 +170,11 @@ class Workspace:
 
     def _variants(self, name: str) -> "tuple[Variant, ...]":
         """What an image's name, or a variant's, selects of this project."""
+        if not self.has_project or not any(variant.name == name.partition("[")[0] for variant in self.images):
+            return ()
         from wardian.spec.matrix import select
 
-        named = self.has_project and any(variant.name == name.partition("[")[0] for variant in self.images)
-        return select(self.images, [name]) if named else ()
+        return select(self.images, [name])
 
     def _sources(self) -> "list[Source]":
         """Where values come from, the weakest first."""

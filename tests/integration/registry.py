@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import secrets
 import socket
 import subprocess
@@ -32,12 +33,15 @@ class Running:
     auth: Auth = "none"
     tokens: list[str] = field(default_factory=list)  # the scopes for which tokens were asked
     life: int = 300  # seconds for which new tokens hold
+    read_only: bool = False  # whether tokens are for reading, whatever was asked for
 
-    def docker_config(self, folder: Path, *, user: str = USER, password: str = PASSWORD) -> Path:
+    def docker_config(
+        self, folder: Path, *, user: str = USER, password: str = PASSWORD, host: str | None = None
+    ) -> Path:
         """Write a docker config.json with the credentials; the folder is a DOCKER_CONFIG."""
         folder.mkdir(parents=True, exist_ok=True)
         encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
-        (folder / "config.json").write_text(json.dumps({"auths": {self.host: {"auth": encoded}}}))
+        (folder / "config.json").write_text(json.dumps({"auths": {host or self.host: {"auth": encoded}}}))
         return folder
 
     def push(self, layout: str, name: str) -> str:
@@ -53,7 +57,9 @@ class Running:
 
 
 @contextmanager
-def start_registry(folder: Path, *, tls: bool = False, auth: Auth = "none") -> Iterator[Running]:
+def start_registry(
+    folder: Path, *, tls: bool = False, auth: Auth = "none", deletes: bool = True, data: Path | None = None
+) -> Iterator[Running]:
     """Run a docker-registry on a free port of 127.0.0.1 until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -62,7 +68,7 @@ def start_registry(folder: Path, *, tls: bool = False, auth: Auth = "none") -> I
     settings: dict[str, object] = {
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(data or folder / "data")}, "delete": {"enabled": deletes}},
         "http": http,
     }
     with ExitStack() as stack:
@@ -159,9 +165,10 @@ def token_server(running: Running) -> Iterator[str]:
                 self.send_error(401)
                 return
             query = parse_qs(urlsplit(self.path).query)
-            scope = query.get("scope", [""])[0]
+            scope = " ".join(query.get("scope", []))
             running.tokens.append(scope)
-            body = json.dumps({"token": signed(running, scope), "expires_in": running.life}).encode()
+            allowed = re.sub(r"(push,|,push)", "", scope) if running.read_only else scope
+            body = json.dumps({"token": signed(running, allowed), "expires_in": max(60, running.life)}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -183,12 +190,12 @@ def token_server(running: Running) -> Iterator[str]:
 
 
 def signed(running: Running, scope: str) -> str:
-    """A JSON web token for a scope ``repository:NAME:ACTIONS``, signed with openssl."""
+    """A JSON web token for scopes ``repository:NAME:ACTIONS``, signed with openssl."""
     access = []
-    if scope:
-        kind, _, rest = scope.partition(":")
+    for one in scope.split():
+        kind, _, rest = one.partition(":")
         name, _, actions = rest.rpartition(":")
-        access = [{"type": kind, "name": name, "actions": actions.split(",")}]
+        access.append({"type": kind, "name": name, "actions": actions.split(",")})
     now = int(time.time())
     claims = {"iss": ISSUER, "sub": USER, "aud": SERVICE, "iat": now, "nbf": now - 10, "exp": now + running.life,
               "jti": secrets.token_hex(8), "access": access}  # fmt: skip

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.indexes import make_wheel
 from tests.integration.builds import Place, on_busybox, write
 from tests.rootfs import run_folders
+from tests.verbs.test_lock import add_base
+from wardian.builders.assembler import APART
 
 TIMES = 50
 LINES = ["echo 1 >/one; mkdir /data; echo 2 >/data/two", "rm -r /data; sleep 0.2; echo 3 >/three"]
@@ -182,3 +185,59 @@ def test_of_two_builds_in_one_store_one_is_killed(place: Place) -> None:
     place.store.untag("demo/train:latest")
     place.build("--no-cache")
     assert list(place.store.scratch.iterdir()) == []
+
+
+@pytest.fixture
+def big(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A project with a wheel that is large enough for a process of its own; its lock, and no layer yet."""
+    wheels = place.folder / "wheels"
+    wheels.mkdir()
+    make_wheel(wheels, "big", "1.0", files={"big/data": random.Random(3).randbytes(APART + 1)})
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    add_base(place.store, "example.org/python:3.11")
+    text = '[project]\nname = "demo"\n\n[images.train]\nfrom = "example.org/python:3.11"\nrequirements = ["big"]\n'
+    write(place, text)
+    place.run("lock")
+    return place
+
+
+def caught_writing(place: Place) -> "tuple[subprocess.Popen[str], int]":
+    """A build, and the process that writes the wheel's layer, stopped in the middle of it."""
+    build = subprocess.Popen(
+        place.words("build"),
+        cwd=place.project,
+        env=place.env(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    while build.poll() is None:
+        begun = any(place.store.scratch.iterdir())
+        for number, words in using(place.store.root).items():
+            if "wardian.builders.wheels" in words and begun:
+                os.kill(int(number), signal.SIGSTOP)
+                return build, int(number)
+    raise AssertionError(f"no process was seen writing the layer: {build.stderr and build.stderr.read()}")
+
+
+@pytest.mark.parametrize(
+    ("victim", "number", "code"),
+    [("the writer", signal.SIGKILL, 1), ("the build", signal.SIGINT, 130), ("the build", signal.SIGKILL, -9)],
+)
+def test_neither_a_build_nor_the_writer_of_its_layer_outlives_the_other(
+    big: Place, victim: str, number: int, code: int
+) -> None:
+    build, writer = caught_writing(big)
+    os.kill(writer if victim == "the writer" else build.pid, number)
+    _, said = build.communicate(timeout=60)
+    assert build.returncode == code
+    assert survivors(big) == {}
+    if victim == "the writer":
+        assert "wardian: image train, big 1.0: signal 9 ended the process that wrote it\n  was memory short?" in said
+    assert big.store.resolve("demo/train:latest") is None
+    if number != signal.SIGKILL or victim == "the writer":
+        assert list(big.store.scratch.iterdir()) == []
+    digest = big.build()["train"]["digest"]
+    assert list(big.store.scratch.iterdir()) == []
+    big.run("store", "verify")
+    assert big.build("--no-cache")["train"]["digest"] == digest

@@ -21,6 +21,7 @@ from wardian.oci.reference import Reference
 from wardian.registry.auth import Authorizer
 from wardian.registry.client import Registry
 from wardian.registry.credentials import Keyring
+from wardian.registry.exchange import Exchange
 from wardian.registry.transport import LONGEST_WAIT, Transport
 from wardian.store.gc import prune
 from wardian.store.store import Store
@@ -131,7 +132,7 @@ class Client:
         self.slept: list[float] = []
         transport = Transport({"HOME": str(folder), **environ}, sleep=self.slept.append)
         keyring = Keyring({"HOME": str(folder), **environ}, no_helper)
-        self.registry = stack.enter_context(Registry(transport, Authorizer(transport, keyring)))
+        self.registry = stack.enter_context(Registry(Exchange(transport, Authorizer(transport, keyring))))
 
 
 def no_helper(command: Command) -> Result:

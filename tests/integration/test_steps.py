@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from tests.engines import Engine
 from tests.integration.builds import Place, on_busybox, write
 from tests.people import Person, hear_signals, ourselves
 
@@ -61,17 +62,19 @@ STEPS: dict[str, tuple[str, dict[str, tuple[str, int, int, str]]]] = {
 NUMBERS = {name: at + 1 for at, name in enumerate(STEPS)}  # of the layer; the base is one layer
 
 
-@pytest.fixture(scope="session", params=["root", "subids"])
-def built(request: pytest.FixtureRequest, session_folder: Path, need: Need) -> Place:
-    """All steps as one image, built once as each kind of user."""
+@pytest.fixture(scope="session", params=["root", "subids", "docker", "podman", "podman_rootless"])
+def built(request: pytest.FixtureRequest, session_folder: Path, need: Need, engine: Callable[[str], Engine]) -> Place:
+    """All steps as one image, built once as each kind of user, and by each engine."""
     need("bwrap", "unshare", "busybox")
-    person = ourselves()
-    if request.param == "subids":
+    person, environ = ourselves(), {}
+    if request.param not in ("root", "subids"):
+        environ = {**engine(request.param).env, "WARDIAN_BUILD__ENGINE": request.param.partition("_")[0]}
+    if request.param in ("subids", "podman_rootless"):
         user = request.getfixturevalue("plain_user")
         person = Person("subids", user.uid, user.gid, user.prefix)
     elif os.getuid():
         pytest.skip("we are not root")
-    place = Place(session_folder / f"steps-{request.param}", person)
+    place = Place(session_folder / f"steps-{request.param}", person, environ)
     with FileLock(f"{place.folder}.lock"):
         if not (place.folder / "answer.json").exists():
             shutil.rmtree(place.folder, ignore_errors=True)

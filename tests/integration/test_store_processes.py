@@ -228,7 +228,7 @@ def test_prune_leaves_a_tree_that_was_unpacked_but_not_marked_yet(
     image = add_image(store, "empo/train:latest", [gzip.decompress(store.read(wanted[0]))])
     [found] = unpacked.layers_of(store, image.digest)
     other = Store(store.root)
-    store.__dict__["_leases"].popitem()[1]()  # as `run`, which writes no blob
+    store.__dict__["_leases"].give_back(store.root / "locks" / "use")  # as `run`, which writes no blob
     monkeypatch.setattr(unpacked, "write_file", slowly)
     [tree] = unpacked.ensure(other, LocalHost(), inside, [found])
     pruner.join()

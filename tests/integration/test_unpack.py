@@ -21,7 +21,7 @@ from wardian.oci.tar import Entry
 from wardian.store import unpacked
 from wardian.store.contents import Contents
 from wardian.store.store import Store
-from wardian.store.unpack import fingerprint, main, unpack
+from wardian.store.unpack import main, measure, unpack
 
 ROOT = os.getuid() == 0
 XATTR = "trusted" if ROOT else "user"
@@ -345,8 +345,8 @@ def test_a_fingerprint_changes_with_any_edit(tmp_path: Path) -> None:
     (tree / "d").mkdir(parents=True)
     (tree / "d" / "a").write_text("one")
     os.utime(tree / "d" / "a", (5, 5))
-    seen = {fingerprint(tree)}
-    assert fingerprint(tree) in seen
+    seen = {measure(tree)["fingerprint"]}
+    assert measure(tree)["fingerprint"] in seen
     for edit in (
         lambda: (tree / "d" / "a").write_text("two"),
         lambda: (tree / "d" / "a").chmod(0o600),
@@ -355,8 +355,8 @@ def test_a_fingerprint_changes_with_any_edit(tmp_path: Path) -> None:
         (tree / "d" / "c").unlink,
     ):
         edit()
-        assert fingerprint(tree) not in seen
-        seen.add(fingerprint(tree))
+        assert measure(tree)["fingerprint"] not in seen
+        seen.add(measure(tree)["fingerprint"])
 
 
 # ── once for all images ──

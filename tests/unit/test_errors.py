@@ -1,5 +1,7 @@
 """What every error says, and the exit code it becomes."""
 
+import json
+
 import pytest
 
 from wardian import errors
@@ -39,3 +41,20 @@ def test_an_error_holds_what_a_script_wants_to_know() -> None:
     assert str(WheelRefused("a.whl", "has no RECORD")) == "refused: a.whl has no RECORD"
     assert CommandFailed("x", code=7).code == 7
     assert EngineFailed("x", hint="y").hint == "y"
+
+
+def test_an_error_survives_being_told_to_another_process() -> None:
+    """Kind, words and hint; what only its raiser knew is in the words."""
+    raised = [
+        WheelRefused("a.whl", "leaves the folder", "../x"),
+        CommandFailed("x", code=7, hint="type y"),
+        SpecError([Fault("a", "x")]),
+        LockStale(["a changed"]),
+        WardianError("x"),
+    ]
+    for error in raised:
+        again = errors.retold(json.loads(json.dumps(errors.told(error))))
+        assert (type(again), str(again), again.message) == (type(error), str(error), error.message)
+        assert (again.hint, again.exit_code) == (error.hint, error.exit_code)
+    assert type(errors.retold({"error": "Fault", "message": "x"})) is WardianError
+    assert type(errors.retold({"error": "Stopped", "message": "x"})) is WardianError

@@ -105,7 +105,7 @@ def test_the_answer_for_people_tells_what_was_new(wardian: Wardian, project: Pat
     assert "layers new" in first.out
     assert "train: bin" in first.err
     second = wardian("build", cwd=project)
-    assert "all 3 layers were there" in second.out
+    assert "all 4 layers were there" in second.out
     assert second.err == ""
 
 
@@ -290,6 +290,19 @@ def test_an_editable_project_is_a_link_with_its_scripts(
         metadata = archive.extractfile(f"{site}/my_project-0.3.dist-info/METADATA")
         assert metadata
         assert b"Requires-Dist: thing" in metadata.read()
+
+
+def test_an_editable_project_is_found_where_setuptools_is_told_to_look(
+    wardian: Wardian, project: Path, store: Store
+) -> None:
+    with_code(project, "editable", src=True)
+    (project / "pyproject.toml").write_text(PYPROJECT + '[tool.setuptools.packages.find]\nwhere = ["source/robot"]\n')
+    wardian("lock", cwd=project)
+    digest = wardian("build", "dev", "--json", cwd=project).json()["dev"]["digest"]
+    with tarfile.open(store.path(store.manifest(digest).layers[-1].digest)) as archive:
+        link = archive.extractfile("opt/env/lib/python3.11/site-packages/__editable__.my_project.pth")
+        assert link
+        assert link.read() == b"/workspace/source/robot\n"
 
 
 def test_a_project_without_a_name_is_named(wardian: Wardian, project: Path) -> None:

@@ -69,6 +69,8 @@ def test_every_source_in_its_place(
         "run.gpus": "wardian.local.toml",
         "run.image": "WARDIAN_RUN__IMAGE",
         "run.env.A": "--set",
+        "run.engine": "default",
+        "run.fix-perms": "default",
     }
 
 

@@ -1,5 +1,6 @@
 """What people see: on a real terminal, in a pipe, under --json."""
 
+import json
 import os
 import struct
 import subprocess
@@ -96,6 +97,14 @@ def test_commands_are_shown_ready_to_paste_and_only_if_asked(capsys: pytest.Capt
     assert subprocess.run(["bash", "-c", said[2:]], capture_output=True, text=True, check=True).stdout == "it's $HOME\n"
 
 
+def test_a_command_that_is_shown_shows_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    env = {"API_KEY": "hunter2", "W_1": "A_TOKEN=hunter2", "PIP_INDEX_URL": "https://me:hunter2@index.example/"}
+    Console(verbose=True).trace(Command(("true",), env=env))
+    said = capsys.readouterr().err
+    assert "hunter2" not in said
+    assert "index.example" in said
+
+
 def test_a_table_needs_no_rows_and_no_spaces_at_its_ends(capsys: pytest.CaptureFixture[str]) -> None:
     Console().table(("NAME", "SIZE"), [("a", "1"), ("longer", "")], None)
     Console().table(("NAME", "SIZE"), [], None)
@@ -117,3 +126,16 @@ def test_a_table_needs_no_rows_and_no_spaces_at_its_ends(capsys: pytest.CaptureF
 )
 def test_sizes_are_for_people(count: float, said: str) -> None:
     assert human_size(count) == said
+
+
+def test_what_strangers_say_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A registry names its tags, an image its labels: a line of a table stays one."""
+    rows = [("train:1\x1b[2J", "linux/\x07amd64\n"), ("é日🦭", "\x9b31m\r")]
+    Console().table(("REFERENCE", "PLATFORM"), rows, rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "REFERENCE    PLATFORM",
+        "train:1�[2J  linux/�amd64�",
+        "é日🦭          �31m�",
+    ]
+    Console(as_json=True).table(("REFERENCE", "PLATFORM"), rows, [list(row) for row in rows])
+    assert json.loads(capsys.readouterr().out) == [list(row) for row in rows], "data stays what it is"

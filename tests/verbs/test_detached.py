@@ -3,11 +3,16 @@
 import json
 import os
 import shlex
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +145,63 @@ def test_stop_of_a_run_whose_sandbox_is_being_made(project: Path, wardian: Wardi
     assert list((busybox_store / "tmp").iterdir()) == []
 
 
+@pytest.fixture
+def slow(project: Path, tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """A ``run -d`` whose sandbox takes its time, and the file that lets it go on."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    real = shutil.which("bwrap")
+    (tools / "bwrap").write_text(
+        f'#!/bin/sh\ntouch {tools}/waiting\nwhile [ ! -e {tools}/go ]; do sleep 0.02; done\nexec {real} "$@"\n'
+    )
+    (tools / "bwrap").chmod(0o755)
+    words = [sys.executable, "-m", "wardian", "run", "-d", "--", "sh", "-c", "sleep 1; exit 9"]
+    environ = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    with subprocess.Popen(words, cwd=project, env=environ, stderr=subprocess.PIPE) as child:
+        until((tools / "waiting").exists)
+        yield child, tools / "go"
+
+
+def test_an_interrupted_start_starts_nothing(slow: tuple["subprocess.Popen[bytes]", Path], project: Path) -> None:
+    child, go = slow
+    child.send_signal(signal.SIGINT)
+    assert child.wait(20) == 130
+    go.touch()
+    record = ended(project)
+    assert (record.exit_code, record.signal) == (143, signal.SIGTERM)
+    assert (project / ".wardian/runs" / record.id / "log").read_bytes() == b""
+
+
+def test_a_run_survives_whoever_waited_for_its_start(
+    slow: tuple["subprocess.Popen[bytes]", Path], project: Path
+) -> None:
+    child, go = slow
+    child.kill()
+    child.wait(20)
+    go.touch()
+    assert ended(project).exit_code == 9
+
+
+def test_a_bug_of_the_supervisor_is_told(wardian: Wardian, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr("wardian.verbs._attempt.attend", broken)
+    said = wardian("run", "-d", "--", "true", cwd=project, code=125).err
+    assert "ZeroDivisionError: of all things; the rest is in" in said
+    record = records(project)[-1]
+    assert (record.state, record.exit_code) == ("failed", 125)
+    assert b"Traceback" in (project / ".wardian/runs" / record.id / "log").read_bytes()
+
+
 def test_stop_several_and_one_that_has_ended(wardian: Wardian, project: Path) -> None:
     runs = [detach(wardian, project, "exec sleep 100") for _ in range(2)]
     done = wardian("stop", *runs, runs[0], cwd=project)
     assert done.out.split() == runs
     done = wardian("stop", *runs, cwd=project)
     assert "is not running" in done.err
+    assert done.out == ""
+    assert wardian("stop", "--json", *runs, cwd=project).json() == []
     assert "there is no run" in wardian("stop", "nothing", cwd=project, code=1).err
 
 
@@ -226,7 +282,7 @@ def test_exec_has_no_more_rights_than_the_program(wardian: Wardian, project: Pat
 def test_exec_of_a_run_that_has_ended(wardian: Wardian, project: Path) -> None:
     wardian("run", "--", "true", cwd=project)
     done = wardian("exec", "@last", "--", "true", cwd=project, code=125)
-    assert "is not running: it is finished" in done.err
+    assert "is not running: it is finished\n  type: wardian ps\n" in done.err
     assert "there is no run" in wardian("exec", "nothing", "true", cwd=project, code=125).err
 
 
@@ -302,7 +358,8 @@ def test_following_a_run_whose_record_is_removed(wardian: Wardian, project: Path
     child = subprocess.Popen(
         [sys.executable, "-m", "wardian", "logs", "-f", run], cwd=project, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(1)
+    log = (project / ".wardian/runs" / run / "log").resolve()
+    until(lambda: any(entry.resolve() == log for entry in Path(f"/proc/{child.pid}/fd").iterdir()))
     aside = (project / ".wardian").rename(project / ".aside")
     assert f"the record of run {run} is gone" in child.communicate(timeout=20)[1]
     assert child.returncode == 1
@@ -310,7 +367,9 @@ def test_following_a_run_whose_record_is_removed(wardian: Wardian, project: Path
 
 
 def test_no_runs_at_all(wardian: Wardian, project: Path) -> None:
-    assert wardian("runs", "--json", cwd=project).json() == []
+    for verb in ("runs", "ps"):
+        said = wardian(verb, "--json", cwd=project)
+        assert (said.json(), said.err) == ([], f"nothing was run in {project}\n")
     assert "there is no run '@last'" in wardian("runs", "show", "@last", cwd=project, code=1).err
 
 
@@ -331,3 +390,31 @@ def test_many_runs_at_once_keep_apart(wardian: Wardian, project: Path) -> None:
     assert outs == {number: f"{number}\n" for number in range(1, 5)}
     assert sorted(record.exit_code or 0 for record in records(project)) == [1, 2, 3, 4]
     assert json.loads(wardian("ps", "--json", cwd=project).out) == []
+
+
+def open_at(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_two_checkouts_run_side_by_side(wardian: Wardian, project: Path, tmp_path: Path) -> None:
+    """The same name and the same port in both: neither is the machine's."""
+    with socket.create_server(("", 0)) as probe:
+        port = probe.getsockname()[1]
+    table = f'gpus = "none"\nports = {{ board = {port} }}'
+    folders = make_project(project, table), make_project(tmp_path / "other", table)
+    script = 'echo "$WARDIAN_PORT_BOARD"; exec httpd -f -p "$WARDIAN_PORT_BOARD" -h /workspace'
+    runs, given = [], []
+    for folder in folders:
+        (folder / "which").write_text(folder.name)
+        runs.append(detach(wardian, folder, script, "--name", "board"))
+        log = folder / ".wardian/runs" / runs[-1] / "log"
+        until(log.read_text)
+        given.append(int(log.read_text()))
+        until(partial(open_at, given[-1]))
+    assert given[0] == port != given[1]
+    served = [urllib.request.urlopen(f"http://127.0.0.1:{number}/which").read().decode() for number in given]
+    assert served == ["project", "other"]
+    wardian("stop", "board", cwd=folders[0])
+    assert [one["id"] for one in wardian("ps", "--json", cwd=folders[1]).json()] == [runs[1]]
+    wardian("stop", "board", cwd=folders[1])

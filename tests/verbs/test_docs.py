@@ -3,14 +3,17 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 import pytest
 
 from tests.conftest import Wardian
+from tests.integration.registry import start_registry
 from wardian.main import VERBS, cli
 
 ROOT = Path(__file__).parent.parent.parent
@@ -30,9 +33,31 @@ def commands(body: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_command_of_the_page_works(page: Path, with_base: Path, tmp_path: Path) -> None:
-    """``toml NAME``/``python NAME`` blocks become files, ``console`` blocks are run by a shell in one folder."""
+def test_every_command_of_the_page_works(
+    page: Path,
+    with_base: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> None:
+    """``toml NAME``/``python NAME`` blocks become files, ``console`` blocks are run by a shell in one folder.
+
+    A page that says ``$REGISTRY`` gets one, one that asks for Docker a daemon, one that merges a checkpoint.
+    """
+    if "outputs/global_step_100/actor" in page.read_text(encoding="utf-8"):
+        shards = request.getfixturevalue("checkpoints") / "fsdp2 of 4"
+        shutil.copytree(shards, tmp_path / "outputs/global_step_100/actor")
+    if "--engine docker" in page.read_text(encoding="utf-8"):
+        request.getfixturevalue("docker")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    with ExitStack() as stack:
+        if "$REGISTRY" in page.read_text(encoding="utf-8"):
+            request.getfixturevalue("need")("docker-registry")
+            environment["REGISTRY"] = stack.enter_context(start_registry(tmp_path_factory.mktemp("registry"))).host
+        run_page(page, tmp_path, environment)
+
+
+def run_page(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     ran = 0
     for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
         if block["name"]:
@@ -94,6 +119,11 @@ def test_the_errors_that_have_a_remedy_are_errors_that_exist() -> None:
     shown = [text for title in re.findall(r"^## (.*)$", page, re.MULTILINE) for text in re.findall(r'"([^"]+)"', title)]
     assert len(shown) > 9
     assert [text for text in shown if text not in source] == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = re.findall(r"\]\((docs/[^)#]+\.md)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert {page.relative_to(ROOT).as_posix() for page in PAGES} - set(linked) == set()
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -1,14 +1,18 @@
 """`wardian init`: templates and proposals, nothing overwritten in silence, and what it writes loads."""
 
+import re
 import stat
 from pathlib import Path
 
+import click
 import pytest
 
 import wardian as package
 from tests.conftest import Wardian
+from wardian.main import cli
 
-TEMPLATES = sorted(path.parent.name for path in (Path(package.__file__).parent / "templates").glob("*/wardian.toml"))
+PLACE = Path(package.__file__).parent / "templates"
+TEMPLATES = sorted(path.parent.name for path in PLACE.glob("*/wardian.toml"))
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -25,6 +29,46 @@ def test_every_template_loads(wardian: Wardian, tmp_path: Path, template: str) -
     assert {".wardian/", "wardian.local.toml"} <= set((folder / ".gitignore").read_text().splitlines())
     assert not any("@NAME@" in content.decode(errors="replace") for content in tree(folder).values())
     assert "dot-gitignore" not in tree(folder)
+
+
+def test_the_help_names_every_template(wardian: Wardian) -> None:
+    listed = wardian("init", "--help").out.partition("Templates: ")[2].partition(".")[0]
+    assert sorted(listed.replace(",", " ").split()) == TEMPLATES
+
+
+def typed(text: str) -> list[list[str]]:
+    """Every command line of Wardian in a document's blocks and back ticks, up to what it runs."""
+    pieces = [
+        piece
+        for quoted in re.findall(r"```(?:console|bash)\n(.*?)```|`([^`\n]+)`", text, re.DOTALL)
+        for piece in quoted
+    ]
+    lines = [part.strip() for piece in pieces for line in piece.splitlines() for part in re.split(r"&&|, |; |#", line)]
+    found = [line.removeprefix("$ ").partition(" -- ")[0].replace("…", "") for line in lines]
+    return [line.split()[1:] for line in found if line.startswith("wardian ")]
+
+
+@pytest.mark.parametrize("template", [name for name in TEMPLATES if (PLACE / name / "README.md").exists()])
+def test_documents_promise_only_commands_that_exist(template: str) -> None:
+    lines = typed((PLACE / template / "README.md").read_text())
+    assert lines
+    for words in lines:
+        context = click.Context(cli)
+        command = cli.get_command(context, words[0])
+        rest = words[1:]
+        if isinstance(command, click.Group):
+            command, rest = command.get_command(context, rest[0]), rest[1:]
+        assert command is not None, words
+        known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+        assert {word.partition("=")[0] for word in rest if word.startswith("-")} <= known, words
+
+
+def test_what_two_templates_share_is_a_file_in_each(wardian: Wardian, tmp_path: Path) -> None:
+    for template in ("puffer", "marl"):
+        wardian("init", "--template", template, template, cwd=tmp_path)
+    one, other = tmp_path / "puffer" / "training" / "run_folder.py", tmp_path / "marl" / "marl" / "run_folder.py"
+    assert not other.is_symlink()
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_an_empty_folder_gets_the_minimal_template(wardian: Wardian, tmp_path: Path) -> None:

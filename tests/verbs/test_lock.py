@@ -350,6 +350,17 @@ def test_a_fresh_lock_asks_nobody_and_loads_little(project: Path, wardian: Wardi
     assert len(index.authorizations) == asked
 
 
+def test_another_requirement_loads_nothing_that_builds(project: Path, wardian: Wardian, index: Index) -> None:
+    """It is what one waits for most often: no planner, no sandbox, no builder of source distributions."""
+    wardian("lock", cwd=project)
+    edit(project, 'requirements = ["alpha<2"]', 'requirements = ["alpha<2", "gamma"]')
+    program = "import sys; from wardian.main import guarded; guarded(['lock']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=project, check=True, capture_output=True, text=True)
+    assert "+ gamma" in done.stdout
+    loaded = {"wardian.plan.layers", "wardian.hosts.sandbox", "wardian.builders.stack", "wardian.resolvers.sdist"}
+    assert not loaded & set(done.stdout.split())
+
+
 def test_a_lock_that_is_killed_leaves_a_lock_or_none(project: Path, wardian: Wardian) -> None:
     """Killed at fifty random moments while each file changes: what is there is whole, and the next run ends well."""
     argv = [sys.executable, "-m", "wardian", "lock"]

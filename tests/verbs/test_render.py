@@ -1,13 +1,16 @@
 """render dockerfile: which image, which files, where."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.images import add_image, layer
 from wardian.lock.file import write
 from wardian.lock.model import Base, Lock, LockedImage
+from wardian.store.store import Store
 
 Wardian = Callable[..., Any]
 SHA = "0" * 64
@@ -101,3 +104,66 @@ def test_what_the_lock_lacks_is_said(wardian: Wardian, project: Path) -> None:
     said = wardian("render", "dockerfile", "train", cwd=project, code=1)
     assert "train is not in wardian.lock" in said.err
     assert "wardian lock" in said.err
+
+
+def test_a_bake_file_of_all_images_is_written_with_what_it_needs(wardian: Wardian, project: Path) -> None:
+    wardian("render", "bake", "-o", "docker", cwd=project)
+
+    written = {path.name for path in (project / "docker").iterdir()}
+    assert written == {
+        "docker-bake.json",
+        "Dockerfile.train",
+        "Dockerfile.train.dockerignore",
+        "Dockerfile.dev",
+        "requirements.train.txt",
+    }
+    target = json.loads((project / "docker" / "docker-bake.json").read_text())["target"]
+    assert target["dev"] == {
+        "context": ".",
+        "dockerfile": "docker/Dockerfile.dev",
+        "contexts": {"train": "target:train"},
+        "tags": ["demo/dev:latest"],
+    }
+
+
+def test_a_bake_file_of_one_image_has_what_it_stands_on(wardian: Wardian, project: Path) -> None:
+    said = wardian("render", "bake", "dev", "--json", cwd=project).json()
+
+    document = json.loads(said["text"])
+    assert document["group"]["default"]["targets"] == ["dev"]
+    assert set(document["target"]) == {"train", "dev"}
+    assert set(said["files"]) >= {"Dockerfile.train", "Dockerfile.dev"}
+
+
+FAMILY = """\
+[project]
+name = "family"
+[images.ext]
+from = "bootstrap:debian:bookworm"
+workdir = "/work/ext"
+[images.dev]
+from = "@ext"
+[images.plain]
+from = "bootstrap:debian:bookworm"
+[images.own]
+from = "@dev"
+workdir = "/own"
+"""
+
+
+@pytest.mark.parametrize(
+    ("image", "folder"), [("ext", "/work/ext"), ("dev", "/work/ext"), ("own", "/own"), ("plain", "/workspace")]
+)
+def test_an_image_works_where_what_it_stands_on_does(wardian: Wardian, tmp_path: Path, image: str, folder: str) -> None:
+    (tmp_path / "wardian.toml").write_text(f'{FAMILY}[services.web]\nimage = "{image}"\ncommand = "true"\n')
+    web = wardian("render", "compose", "--json", cwd=tmp_path).json()["content"]["services"]["web"]
+    assert (web["working_dir"], web["volumes"][0]["target"]) == (folder, folder)
+    opened = wardian("render", "devcontainer", image, "--json", cwd=tmp_path).json()["content"]
+    assert opened["workspaceFolder"] == folder
+
+
+def test_an_image_of_others_works_where_its_config_says(wardian: Wardian, tmp_path: Path, home: Path) -> None:
+    add_image(Store(home / "store"), "lab/other:1", [layer({})], config={"WorkingDir": "/there"})
+    (tmp_path / "wardian.toml").write_text(f'{FAMILY}[services.web]\nimage = "lab/other:1"\ncommand = "true"\n')
+    web = wardian("render", "compose", "--json", cwd=tmp_path).json()["content"]["services"]["web"]
+    assert web["working_dir"] == "/there"

@@ -146,6 +146,22 @@ def test_mounts_user_and_workdir_are_the_same(wardian: Wardian, project: Path, t
     assert f"{tmp_path}/data does not exist" in wardian("reproduce", "@last", cwd=project, code=2).err
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has other users' files")
+def test_files_of_others_are_given_back_again(wardian: Wardian, project: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    data.chmod(0o777)
+    flags = ("--user", "4321:99", "--mount", f"{data}:/data")
+    wardian("run", *flags, "--fix-perms", "--", "sh", "-c", "mktemp /data/XXXXXX", cwd=project)
+    wardian("reproduce", "@last", "--current-code", cwd=project)
+    assert [path.stat().st_uid for path in data.iterdir()] == [0, 0]
+    assert [one.fix_perms for one in records(project)] == [True, True]
+    wardian("run", *flags, "--", "touch", "/data/left", cwd=project)
+    assert not records(project)[-1].fix_perms
+    wardian("reproduce", "@last", "--current-code", cwd=project)
+    assert (data / "left").stat().st_uid == 4321, "it was not asked for, and so is not now"
+
+
 def test_a_run_without_the_project(wardian: Wardian, project: Path) -> None:
     wardian("run", "--no-project", "--", "ls", "-A", cwd=project)
     assert wardian("reproduce", "@last", cwd=project).out == ""

@@ -38,7 +38,7 @@ def project(busybox_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def cdi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cdi"
     folder.mkdir()
-    for module in ("wardian.verbs.run", "wardian.runtimes.sandbox", "wardian.verbs.reproduce"):
+    for module in ("wardian.verbs._choose", "wardian.runtimes.sandbox", "wardian.verbs.reproduce"):
         monkeypatch.setattr(f"{module}.FOLDERS", (str(folder),))
     return folder
 
@@ -91,7 +91,7 @@ def test_an_error_about_the_program_is_text_though_the_program_has_json(wardian:
     [
         (["--image", "nothing"], 125, "there is no image 'nothing' in the store"),
         (["--image", "train[python=3.12]"], 2, "there is no image 'train[python=3.12]'"),
-        (["--user", "me"], 2, "'me' is none of host, root, UID:GID"),
+        (["--user", "me"], 2, "'me' is none of host, root, UID:GID (as in: --user 2000:2000)"),
         (["--env", "A"], 2, "--env-pass A"),
         (["--env-pass", "A=secret"], 2, "is no name"),
         (["--mount", "/a"], 2, "SOURCE:TARGET"),
@@ -99,7 +99,7 @@ def test_an_error_about_the_program_is_text_though_the_program_has_json(wardian:
         (["--mount", ":/x"], 2, "SOURCE:TARGET"),
         (["--mount", ".:/"], 2, "would hide the whole image"),
         (["--shm", "lots"], 2, "is not a size"),
-        (["--workdir", "sub"], 2, "is not absolute"),
+        (["--workdir", "sub"], 2, "'sub' is not absolute (it is a folder of the image, as in: /workspace)"),
         (["--gpus", "3"], 125, "GPUs were asked for"),
         (["-d", "-t"], 2, "no terminal"),
     ],
@@ -248,6 +248,15 @@ def test_a_mount_of_another_kind_than_what_it_covers_is_named(wardian: Wardian, 
     for mount in ("file:/bin", ".:/etc/passwd"):
         done = wardian("run", "--mount", mount, "--", "true", cwd=project, code=125)
         assert re.fullmatch(r"wardian: cannot bind .* to /(bin|etc/passwd): only one of them is a folder\n", done.err)
+
+
+def test_a_bind_beneath_tmp_is_there_when_the_rest_is_read_only(wardian: Wardian, project: Path) -> None:
+    (project / "deep").mkdir()
+    script = "echo more >/tmp/a/b/new && touch /tmp/free && ls /tmp/a/b"
+    for more in ([], ["--read-only"], ["--read-only", "--user", "7:8"]):
+        (project / "deep").chmod(0o777)
+        assert wardian("run", *more, "-m", "deep:/tmp/a/b", "--", "sh", "-c", script, cwd=project).out == "new\n"
+        (project / "deep/new").unlink()
 
 
 def test_no_project_means_no_bind_and_read_only_means_it(wardian: Wardian, project: Path) -> None:

@@ -45,6 +45,13 @@ def test_all_that_pass(wardian: Wardian, project: Path) -> None:
     assert [line.split()[-2] for line in done.out.splitlines()[1:]] == ["passed", "passed"]
 
 
+def test_a_command_that_is_shown_shows_no_secret(wardian: Wardian, project: Path) -> None:
+    checks(project, 'shell = "test $A_TOKEN = hunter2"', run='gpus = "none"\nenv = { A_TOKEN = "hunter2" }')
+    done = wardian("test", "--verbose", cwd=project)
+    assert "bwrap" in done.err
+    assert "hunter2" not in done.err.replace("test $A_TOKEN = hunter2", "")
+
+
 def test_a_deliberately_broken_image_fails_exactly_one_check(wardian: Wardian, project: Path) -> None:
     checks(project, 'first = "test -e /etc/passwd"', 'broken = "test -e /opt/venv"', 'last = "command -v sh"')
     done = wardian("test", "--json", cwd=project, code=1)
@@ -206,6 +213,6 @@ def test_ctrl_c_ends_all_checks(project: Path) -> None:
 
 
 def test_a_gpu_that_is_not_there_is_said_once(wardian: Wardian, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wardian.verbs.run.FOLDERS", ("/no/such/folder",))
+    monkeypatch.setattr("wardian.verbs._choose.FOLDERS", ("/no/such/folder",))
     checks(project, 'a = "true"', 'b = "true"', run="")
     assert wardian("test", cwd=project).err.count("no GPU") == 1

@@ -1,5 +1,6 @@
 """Where a verb works: the project's folder, the files it reads, the store's place, and which image a word means."""
 
+import json
 import os
 import subprocess
 import sys
@@ -82,6 +83,22 @@ def test_the_store_lies_in_the_platform_s_data_folder(
     monkeypatch.delenv("WARDIAN_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert str(tmp_path / "wardian") in wardian("store", "df").err
+
+
+@pytest.mark.parametrize(
+    ("tags", "meant"), [(["v2"], "v2"), (["v{python}"], "v2"), (["latest"], "latest"), (["new"], "a")]
+)
+def test_of_several_images_of_one_lock_the_one_with_the_file_s_tag_is_meant(
+    wardian: Wardian, tmp_path: Path, home: Path, tags: list[str], meant: str
+) -> None:
+    (tmp_path / "wardian.toml").write_text(f"{FILE}tags = {json.dumps(tags)}\n")
+    locked = LockedImage(inputs=sha256(b"").hexdigest())
+    (tmp_path / "wardian.lock").write_text(write(Lock(images={"train": locked})))
+    for tag in ("a", "latest", "v2"):
+        config = {"Labels": {f"{OURS}lock": lock_digest(locked)}, "Env": [f"BUILD={tag}"]}
+        add_image(Store(home / "store"), f"demo/train:{tag}", [layer({})], config=config)
+
+    assert wardian("tree", "train", "--json", cwd=tmp_path).json()["reference"] == f"demo/train:{meant}"
 
 
 def test_a_variant_is_the_image_of_its_entry_in_the_lock(wardian: Wardian, tmp_path: Path, home: Path) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from wardian.builders.base import Site
 from wardian.builders.execute import PATH, perform, root
-from wardian.errors import Unavailable, WardianError
+from wardian.builders.uv import program
+from wardian.errors import WardianError
 from wardian.hosts.sandbox import Sandbox, command, folder
 from wardian.lock.pylock import normalised
 from wardian.lock.requirements import BuildSystem
@@ -121,18 +122,6 @@ def repack(made: Path, target: Path) -> None:
             with old.open(member) as source, new.open(plain, "w", force_zip64=member.file_size >= 1 << 31) as out:
                 while chunk := source.read(1 << 20):
                     out.write(chunk)
-
-
-def program() -> str:
-    """The path of uv, which comes with Wardian."""
-    import uv
-
-    try:
-        return uv.find_uv_bin()
-    except FileNotFoundError as error:
-        raise Unavailable(
-            "uv, which Wardian installs beside itself, is gone", hint="type: pip install --force-reinstall uv"
-        ) from error
 
 
 def _inside(path: Path, work: Path) -> bool:

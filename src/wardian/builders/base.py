@@ -4,8 +4,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from wardian.errors import Unavailable, WardianError
 from wardian.hosts.base import Host
@@ -14,12 +15,14 @@ from wardian.lock.model import Base
 from wardian.lock.wheel import Wheel
 from wardian.oci.layer import LayerBlob
 from wardian.oci.model import Descriptor
-from wardian.plan.layers import Layer, title
+from wardian.store.files import Guarded, creating
 from wardian.store.store import LayerRecord, Store
 
 if TYPE_CHECKING:
     from wardian.hosts.sandbox import Namespace
+    from wardian.plan.layers import Layer
 
+Engine = Literal["sandbox", "docker", "podman"]
 L_contra = TypeVar("L_contra", contravariant=True)
 
 
@@ -60,6 +63,7 @@ class Site:
     root: Path  # the project
     environ: Mapping[str, str] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
+    engine: Engine = "sandbox"  # what executes system steps
 
     def owners(self, what: str) -> "Namespace":
         """The namespace where files can have several owners. Raises ``Unavailable`` for a user with a single id."""
@@ -74,20 +78,15 @@ class Site:
         if self.stopping.is_set():
             raise Stopped("the build was stopped")
 
-    def write(self, layer: Layer, fill: Callable[["Guarded"], LayerBlob], packages: Sequence[str] = ()) -> LayerRecord:
+    def write(self, layer: "Layer", fill: Callable[[Guarded], LayerBlob], packages: Sequence[str] = ()) -> LayerRecord:
         """Make one blob: ``fill`` writes it; nothing is left of it when it fails."""
-        with self.store.writer() as out:
-            blob = fill(Guarded(out, self))
-            out.commit(blob.digest)
-        return LayerRecord(
-            blob.digest,
-            blob.diff_id,
-            blob.size,
-            blob.unpacked_size,
-            title(layer),
-            tuple(sorted(packages)),
-            blob.brought,
-        )
+        from wardian.plan.layers import title
+
+        with self.store.growing() as path:
+            with creating(path, self.store.root, self.check) as out:
+                blob = fill(out)
+            self.store.adopt(path, blob.digest)
+        return LayerRecord.of(blob, title(layer), packages)
 
     def temporary(self) -> AbstractContextManager[Path]:
         """A folder of the store's file system that is removed at the end, whoever owns what is in it."""
@@ -103,17 +102,16 @@ class Site:
         sweep(self.store, self.host, self.namespace, Path(chosen) if chosen else None)
 
 
-class Guarded:
-    """A sink that ends a layer when the build is stopped."""
+def namespace_of(host: Host) -> "Callable[[], Namespace]":
+    """What finds the namespace of a host when it is first asked, which most builds never do."""
 
-    def __init__(self, out: Any, site: Site) -> None:
-        self._out = out
-        self._site = site
+    @cache
+    def found() -> "Namespace":
+        from wardian.hosts.sandbox import namespace
 
-    def write(self, data: bytes) -> int:
-        """Pass bytes on."""
-        self._site.check()
-        return int(self._out.write(data))
+        return namespace(host)
+
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,22 +121,7 @@ class Beneath:
     layers: tuple[LayerRecord, ...]
     env: Mapping[str, str]
     image: str  # for messages
-
-
-class Said(Protocol):
-    """One line of a progress display."""
-
-    def say(self, text: str) -> None:
-        """Replace the words beside it."""
-        ...
-
-
-class Display(Protocol):
-    """What ``Console.progress`` yields."""
-
-    def task(self, title: str, total: float | None = None) -> AbstractContextManager[Said]:
-        """Show one piece of work."""
-        ...
+    platform: str = "linux/amd64"
 
 
 class Builder(Protocol[L_contra]):

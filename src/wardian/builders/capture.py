@@ -155,8 +155,13 @@ def _xattrs(found: Path, path: str) -> tuple[tuple[str, bytes], ...]:
                 f"/{path}: overlay kept a reference to a lower layer in its place (redirect_dir or metacopy)",
                 hint="type: echo N > /sys/module/overlay/parameters/redirect_dir",
             )
-    kept = [name for name in names if name.startswith(_KEPT) and not name.startswith(_OVERLAY)]
+    kept = [name for name in names if kept_attribute(name)]
     return tuple((name, os.getxattr(found, name, follow_symlinks=False)) for name in kept)
+
+
+def kept_attribute(name: str) -> bool:
+    """Whether an extended attribute belongs to an image."""
+    return name.startswith(_KEPT) and not name.startswith(_OVERLAY)
 
 
 def _opaque(found: Path) -> bool:

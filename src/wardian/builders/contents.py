@@ -18,7 +18,8 @@ from wardian.hosts.machine import Machine
 from wardian.lock.model import Lock, LockedImage
 from wardian.lock.pylock import GLIBC, glibc_of, normalised, wheels
 from wardian.lock.wheel import Wheel
-from wardian.plan.images import CA_BUNDLE, Content
+from wardian.plan.config import CA_BUNDLE
+from wardian.plan.images import Content
 from wardian.plan.layers import Code, Entry
 from wardian.spec.matrix import Variant
 
@@ -130,7 +131,7 @@ class Gathering:
         if not isinstance(name, str) or not name:
             raise SpecError([Fault(place, "pyproject.toml has no [project] with a name", hint='use project = "none"')])
         if variant.image.project == "editable":
-            return self._editable(name, about)
+            return self._editable(name, about, where(text))
         files = self.files
         if not any(entry.path == "/pyproject.toml" for entry in files):
             raise SpecError([Fault(place, "pyproject.toml is left out by git's or the project's ignore file")])
@@ -161,7 +162,7 @@ class Gathering:
         names = {f"/{name}" for name in listed.stdout.decode(errors="surrogateescape").split("\0") if name}
         return tuple(entry for path, entry in entries.items() if path in names)
 
-    def _editable(self, name: str, about: Mapping[str, Any]) -> Code:
+    def _editable(self, name: str, about: Mapping[str, Any], where: tuple[str, ...]) -> Code:
         version = str(about.get("version", "0"))
         lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
         lines += [f"Requires-Dist: {requirement}" for requirement in about.get("dependencies", ())]
@@ -169,7 +170,7 @@ class Gathering:
             lines.append(f"Requires-Python: {requires}")
         metadata = "\n".join(lines) + "\n"
         scripts = _entry_points(about)
-        paths = ("src",) if self._src_layout(name) else (".",)
+        paths = where or (("src",) if self._src_layout(name) else (".",))
         return Code(
             name, version, _digest([metadata, scripts, paths]), paths=paths, metadata=metadata, entry_points=scripts
         )
@@ -179,6 +180,18 @@ class Gathering:
         module = normalised(name).replace("-", "_")
         top = (self.root / module).is_dir() or (self.root / f"{module}.py").is_file()
         return (self.root / "src").is_dir() and not top
+
+
+def where(pyproject: Mapping[str, Any]) -> tuple[str, ...]:
+    """The folders that setuptools is told to find packages in. Source: its "Configuring using pyproject.toml files".
+
+    >>> where({"tool": {"setuptools": {"packages": {"find": {"where": ["source/robot"]}}}}})
+    ('source/robot',)
+    """
+    place: Any = pyproject
+    for name in ("tool", "setuptools", "packages", "find", "where"):
+        place = place.get(name) if isinstance(place, Mapping) else None
+    return tuple(place) if isinstance(place, list) and all(isinstance(one, str) for one in place) else ()
 
 
 def _entry_points(about: Mapping[str, Any]) -> str:

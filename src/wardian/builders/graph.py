@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from wardian.builders.base import Beneath, Display, Site, Stopped
+from wardian.builders.base import Beneath, Site, Stopped
 from wardian.builders.image import Made, base_config, environment_of, finished, whole, write
 from wardian.builders.stack import builder, records_of
 from wardian.errors import WardianError
@@ -23,10 +23,12 @@ from wardian.plan.layers import (
     Files,
     Layer,
     ProjectCode,
+    Pylock,
     RunStep,
     Wheels,
     title,
 )
+from wardian.registry.progress import Progress
 from wardian.spec.units import human_size
 from wardian.store.files import disk_error
 from wardian.store.store import LayerRecord
@@ -89,7 +91,7 @@ class Graph:
                 work[layer.key] = _Work(layer, plan, _needs(layer, plan.layers[:at]), fresh)
         return work
 
-    def run(self, display: Display) -> Iterator[Outcome]:
+    def run(self, display: Progress) -> Iterator[Outcome]:
         """Make what is missing; each image comes as soon as it is whole. The first failure stops the rest."""
         start = monotonic()
         for plan in self.plans:
@@ -116,7 +118,7 @@ class Graph:
                     stop()
                 raise
 
-    def _completed(self, work: dict[str, _Work], pool: "ThreadPoolExecutor", display: Display) -> Iterator[None]:
+    def _completed(self, work: dict[str, _Work], pool: "ThreadPoolExecutor", display: Progress) -> Iterator[None]:
         """Run all work in the order it becomes possible; yields at the start and after each piece."""
         from concurrent.futures import FIRST_COMPLETED, Future, wait
 
@@ -133,7 +135,7 @@ class Graph:
                 self.records[running.pop(future)] = future.result()
             yield None
 
-    def _make(self, work: _Work, display: Display) -> tuple[LayerRecord, ...]:
+    def _make(self, work: _Work, display: Progress) -> tuple[LayerRecord, ...]:
         layer, site = work.layer, self.site
         site.check()
         if isinstance(layer, BaseLayers):
@@ -142,7 +144,7 @@ class Graph:
             if not work.fresh and (known := site.store.layer(layer.key)):
                 return (known,)
             with display.task(f"{work.image.id}: {title(layer)}") as task, _named(work):
-                record = builder(layer)(layer, self._beneath(work), site, task.say)
+                record = builder(layer, site.engine)(layer, self._beneath(work), site, task.say)
                 site.store.remember(layer.key, record)
                 task.say(human_size(record.size))
         self.made[layer.key] = record
@@ -154,7 +156,8 @@ class Graph:
             return Beneath((), {}, plan.id)
         at = next(at for at, layer in enumerate(plan.layers) if layer.key == work.layer.key)
         records = [record for layer in plan.layers[:at] for record in self.records[layer.key]]
-        return Beneath(tuple(records), environment_of(base_config(self.site.store, plan)), plan.id)
+        env = environment_of(base_config(self.site.store, plan))
+        return Beneath(tuple(records), env, plan.id, plan.platform)
 
     def _base(self, layer: BaseLayers) -> tuple[LayerRecord, ...]:
         self.site.sources.base(layer.base, layer.platform)
@@ -198,7 +201,10 @@ def _needs(layer: Layer, beneath: Sequence[Layer]) -> set[str]:
 
 def _weight(layer: Layer) -> tuple[int, int]:
     """Slow layers first, so that the others fill the gaps."""
-    order: Sequence[type[Layer]] = (BaseLayers, Bootstrap, Apt, RunStep, ProjectCode, Wheels, Environment, Files)
+    order: Sequence[type[Layer]] = (
+        *(BaseLayers, Bootstrap, Apt, RunStep, ProjectCode),
+        *(Wheels, Environment, Pylock, Files),
+    )
     size = sum(wheel.size or 1 << 24 for wheel in layer.wheels) if isinstance(layer, Wheels) else 0
     return order.index(type(layer)), -size
 

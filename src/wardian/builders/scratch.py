@@ -5,15 +5,20 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wardian.hosts.base import Host
-from wardian.hosts.sandbox import Namespace
 from wardian.store.files import WORK, abandoned, temporary_name
 from wardian.store.store import Store
 
+if TYPE_CHECKING:
+    from wardian.hosts.sandbox import Namespace
+
 
 @contextmanager
-def scratch(store: Store, host: Host, namespace: Callable[[], Namespace], parent: Path | None = None) -> Iterator[Path]:
+def scratch(
+    store: Store, host: Host, namespace: "Callable[[], Namespace]", parent: Path | None = None
+) -> Iterator[Path]:
     """A new folder in ``parent``, by default the store's ``tmp``; removed at the end."""
     if parent is None:
         folder = store.temporary(WORK)
@@ -26,7 +31,7 @@ def scratch(store: Store, host: Host, namespace: Callable[[], Namespace], parent
         _remove(folder, host, namespace)
 
 
-def sweep(store: Store, host: Host, namespace: Callable[[], Namespace], parent: Path | None = None) -> None:
+def sweep(store: Store, host: Host, namespace: "Callable[[], Namespace]", parent: Path | None = None) -> None:
     """Remove what killed builds left in these places: blobs that were never finished, and work folders.
 
     The folder of a run stays: its program may outlive the process that began it.
@@ -36,7 +41,7 @@ def sweep(store: Store, host: Host, namespace: Callable[[], Namespace], parent: 
             _remove(path, host, namespace)
 
 
-def _remove(path: Path, host: Host, namespace: Callable[[], Namespace]) -> None:
+def _remove(path: Path, host: Host, namespace: "Callable[[], Namespace]") -> None:
     if path.is_file():
         path.unlink(missing_ok=True)
         return

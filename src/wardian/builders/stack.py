@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
-from wardian.builders.base import Beneath, Builder, Display, Said, Site
+from wardian.builders.base import Beneath, Builder, Engine, Site
 from wardian.builders.image import environment_of
 from wardian.plan.layers import (
     Apt,
@@ -15,10 +15,12 @@ from wardian.plan.layers import (
     Files,
     Layer,
     ProjectCode,
+    Pylock,
     RunStep,
     Wheels,
     title,
 )
+from wardian.registry.progress import Progress, Task
 from wardian.spec.units import human_size
 from wardian.store.store import LayerRecord, Store
 
@@ -29,23 +31,29 @@ BUILDERS: Mapping[type[Layer], tuple[str, str]] = {
     RunStep: ("system", "run"),
     Environment: ("assembler", "environment"),
     Wheels: ("assembler", "wheels"),
+    Pylock: ("assembler", "pylock"),
     Files: ("assembler", "files"),
     ProjectCode: ("project", "code"),
 }
+STEPS: Mapping[Engine, str] = {"sandbox": "system", "docker": "buildkit", "podman": "buildah"}
 
 
-def builder(layer: Layer) -> Builder[Layer]:
-    """The function that makes a layer of this kind."""
+def builder(layer: Layer, engine: Engine) -> Builder[Layer]:
+    """The function that makes a layer of this kind; what executes in an image is left to ``engine``."""
     from importlib import import_module
 
     module, name = BUILDERS[type(layer)]
+    if isinstance(layer, Apt | RunStep):
+        module = STEPS[engine]
     return cast("Builder[Layer]", getattr(import_module(f"wardian.builders.{module}"), name))
 
 
-def stacked(layers: Sequence[Layer], site: Site, display: Display, image: str) -> tuple[LayerRecord, ...]:
+def stacked(layers: Sequence[Layer], site: Site, display: Progress, image: str) -> tuple[LayerRecord, ...]:
     """Layers of packages, from the bottom up, in the store; those that are missing are made now."""
     records: list[LayerRecord] = []
     env: Mapping[str, str] = {}
+    bottom = layers[0]
+    platform = bottom.platform if isinstance(bottom, BaseLayers | Bootstrap) else "linux/amd64"
     for layer in layers:
         if isinstance(layer, BaseLayers):
             found = site.sources.base(layer.base, layer.platform)
@@ -56,7 +64,8 @@ def stacked(layers: Sequence[Layer], site: Site, display: Display, image: str) -
             record = site.store.layer(layer.key)
             if record is None:
                 with display.task(f"{image}: {title(layer)}") as task:
-                    record = builder(layer)(layer, Beneath(tuple(records), env, image), site, task.say)
+                    below = Beneath(tuple(records), env, image, platform)
+                    record = builder(layer, site.engine)(layer, below, site, task.say)
                     site.store.remember(layer.key, record)
                     task.say(human_size(record.size))
         records.append(record)
@@ -78,11 +87,14 @@ class Saying:
     tell: Callable[[str], None]
 
     @contextmanager
-    def task(self, title: str, total: float | None = None) -> Iterator[Said]:
+    def task(self, title: str, total: float | None = None) -> Iterator[Task]:
         """Say what begins."""
         del total
         self.tell(title)
         yield self
+
+    def advance(self, amount: float) -> None:
+        """Say nothing of how far it is."""
 
     def say(self, text: str) -> None:
         """Hand a line on."""

@@ -1,150 +1,40 @@
-"""Steps that execute: Debian packages and shell lines, over the layers beneath. What they write is a layer.
+"""System steps in the sandbox: what they write over the layers beneath is a layer.
 
 No daemon: an overlay whose upper folder is on disk, in a namespace where we are uid 0 (see ``hosts.sandbox``).
-Certificates, proxies, package indexes and name resolution of this machine reach a `run` step by bound files and by
-variables that exist only while it runs.
 """
 
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from wardian.builders import steps
 from wardian.builders.base import Beneath, Site
-from wardian.builders.execute import PATH, perform, root
+from wardian.builders.execute import perform, root
 from wardian.command import Result
 from wardian.errors import CommandFailed
-from wardian.hosts.machine import Machine, local_path
 from wardian.hosts.rootfs import Tree
 from wardian.hosts.sandbox import Namespace, Sandbox, command, folder
 from wardian.oci.gzip import write_layer
-from wardian.plan.containers import Bind
-from wardian.plan.layers import Apt, RunStep, shortened
+from wardian.plan.layers import Apt, RunStep
 from wardian.store.store import LayerRecord
 
-OURS = "/run/wardian"  # what is bound for a step lies here; nothing beneath /run enters a layer
-_BUNDLE = f"{OURS}/ca-certificates.crt"
-_CA_NAMES = ("NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE", "CARGO_HTTP_CAINFO", "NIX_SSL_CERT_FILE")
-_HOST_FILES = ("/etc/resolv.conf", "/etc/hosts")
-_POLICY = "/usr/sbin/policy-rc.d"  # asked by invoke-rc.d: 101 forbids to start services
 _CHUNK = 1 << 20
-_INSTALL = r"""
-set -e
-if command -v apt-get >/dev/null; then
-  exec apt-get -y --no-install-recommends --allow-downgrades \
-    -o APT::Sandbox::User=root -o APT::Install-Suggests=false -o Dpkg::Use-Pty=false \
-    -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null \
-    -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef \
-    install "$@"
-fi
-dpkg --force-unsafe-io --force-confold --force-confdef --unpack "$@"
-exec dpkg --force-confold --force-confdef --configure --pending
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One program to run over layers: what it sees beyond them, and how it is named in messages."""
-
-    name: str
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    workdir: str = "/"
-    network: bool = False
-    binds: tuple[Bind, ...] = ()
 
 
 def apt(layer: Apt, beneath: Beneath, site: Site, say: Callable[[str], None]) -> LayerRecord:
-    """Install exactly these packages. The machine's network is out of reach: everything is on disk."""
-    paths = site.sources.debs(layer.debs, say)
-    with site.temporary() as work:
-        repository = work / "debs"
-        repository.mkdir()
-        for path in paths:
-            os.link(path, repository / path.name)
-        policy = work / "policy-rc.d"
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-        env = {**environment(beneath.env, (), site.epoch), "DEBIAN_FRONTEND": "noninteractive", "TZ": "UTC"}
-        inside = f"{OURS}/debs"
-        step = Step(
-            f"image {beneath.image}, apt",
-            ("sh", "-c", _INSTALL, "sh", *(f"{inside}/{path.name}" for path in paths)),
-            env,
-            binds=(Bind(str(repository), inside, read_only=True), Bind(str(policy), _POLICY, read_only=True)),
-        )
-        packages = [f"{deb.name}={deb.version}" for deb in layer.debs]
-        return execute(layer, step, beneath, site, work=work, say=say, packages=packages)
+    """Install exactly these packages."""
+    return steps.apt(layer, beneath, site, say, execute)
 
 
 def run(layer: RunStep, beneath: Beneath, site: Site, say: Callable[[str], None]) -> LayerRecord:
-    """Execute one shell line with network, the machine's certificates, proxies and package indexes."""
-    binds, ours = passage(site.machine)
-    env = {**ours, **environment(beneath.env, layer.env, site.epoch)}
-    step = Step(
-        f"image {beneath.image}, run {layer.number} ({shortened(layer.line)})",
-        ("sh", "-ec", layer.line),
-        env,
-        layer.workdir or "/",
-        network=True,
-        binds=binds,
-    )
-    with site.temporary() as work:
-        return execute(layer, step, beneath, site, work=work, say=say)
-
-
-def environment(base: Mapping[str, str], own: Sequence[tuple[str, str]], epoch: int) -> dict[str, str]:
-    """What a step sees: the base's environment, the image's on top; ``$PATH`` in a PATH is the base's."""
-    path = base.get("PATH") or PATH
-    env = {"HOME": "/root", "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": str(epoch), **base, "PATH": path}
-    for name, value in own:
-        env[name] = value.replace("$PATH", path) if name == "PATH" else value
-    return env
-
-
-def passage(machine: Machine) -> tuple[tuple[Bind, ...], dict[str, str]]:
-    """How a step reaches the world as this machine does: (binds, variables). Neither enters the image."""
-    binds = [Bind(path, path, read_only=True) for path in _HOST_FILES if Path(path).exists()]
-    bundle = machine.ca_bundle if machine.ca_bundle and Path(machine.ca_bundle).is_file() else None
-    if bundle:
-        binds.append(Bind(bundle, _BUNDLE, read_only=True))
-    env = machine.environment(_BUNDLE if bundle else None)
-    if bundle:
-        env |= dict.fromkeys(_CA_NAMES, _BUNDLE)
-    else:
-        env = {name: value for name, value in env.items() if value != machine.ca_bundle}
-    for at, place in enumerate(machine.folders):
-        if Path(place).is_dir():
-            inside = f"{OURS}/indexes/{at}"
-            binds.append(Bind(place, inside, read_only=True))
-            env = {name: _moved(value, place, inside) for name, value in env.items()}
-    return tuple(binds), env
-
-
-def _moved(value: str, place: str, inside: str) -> str:
-    """A list of places in a variable, with one folder at its place inside."""
-    words = value.replace(",", " , ").split(" ")
-    return " ".join(_inside(word, place, inside) for word in words).replace(" , ", ",")
-
-
-def _inside(word: str, place: str, inside: str) -> str:
-    path = local_path(word) if word.startswith(("/", "file:")) else None
-    if path is None or str(path) != place:
-        return word
-    return f"file://{inside}" if word.startswith("file:") else inside
+    """Execute one shell line."""
+    return steps.run(layer, beneath, site, say, execute)
 
 
 def execute(
-    layer: Apt | RunStep,
-    step: Step,
-    beneath: Beneath,
-    site: Site,
-    *,
-    work: Path,
-    say: Callable[[str], None],
-    packages: Sequence[str] = (),
+    layer: Apt | RunStep, step: steps.Step, beneath: Beneath, site: Site, *, work: Path, say: Callable[[str], None]
 ) -> LayerRecord:
     """Run a step; what it changed is the layer. Raises ``CommandFailed`` with its last lines; nothing is kept then."""
     inside = site.owners("`apt` and `run` steps need")
@@ -156,7 +46,7 @@ def execute(
         sandbox = Sandbox(
             lowers=lowers,
             run_dir=run_dir,
-            argv=("sh", "-c", _UMASK, "sh", *step.argv),
+            argv=("sh", "-c", steps.UMASK, "sh", *step.argv),
             env=step.env,
             workdir=step.workdir,
             folders=((step.workdir, 0o755),) if step.workdir != "/" else (),
@@ -168,10 +58,9 @@ def execute(
         perform(command(sandbox, inside), site, say, step.name)
     site.check()
     skip = [Tree(lowers).resolve(bind.target).lstrip("/") for bind in step.binds]
-    return site.write(layer, lambda out: write_layer(out, captured(upper, lowers, inside, site, skip)), packages)
+    return site.write(layer, lambda out: write_layer(out, captured(upper, lowers, inside, site, skip)), step.packages)
 
 
-_UMASK = 'umask 022 && exec "$@"'  # files do not depend on the caller's
 _FOLDERS = 'umask 022 && mkdir "$1/upper" "$1/work"'  # made inside, so that their owner there is root
 
 

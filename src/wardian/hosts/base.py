@@ -23,6 +23,10 @@ class Host(Protocol):
         """Run with stdout going to a file object of this process."""
         ...
 
+    def feed(self, command: Command, write: Callable[[BinaryIO], None]) -> Result:
+        """Run while ``write`` writes to its stdin. A command that stops reading ends ``write``, not the caller."""
+        ...
+
 
 def ask(host: Host, question: Ask[T], *, timeout: float | None = None) -> T:
     """Run the question's command, check its exit code, read its answer. The only place that does all three."""

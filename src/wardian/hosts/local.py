@@ -3,10 +3,12 @@
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import BinaryIO
+from contextlib import suppress
+from typing import IO, BinaryIO, cast
 
 from wardian.command import Command, Result
 from wardian.errors import CommandFailed, Unavailable
@@ -56,6 +58,21 @@ class LocalHost:
         """Run with stdout going to a file object of this process."""
         return self._finish(command, stdout, None)
 
+    def feed(self, command: Command, write: Callable[[BinaryIO], None]) -> Result:
+        """Run while ``write`` writes to its stdin. A command that stops reading ends ``write``, not the caller."""
+        with tempfile.TemporaryFile() as said, self._start(command, stdout=said, stderr=said, fed=True) as child:
+            try:
+                assert child.stdin is not None
+                with suppress(BrokenPipeError), child.stdin as out:
+                    write(cast("BinaryIO", out))
+                child.wait()
+            except BaseException:
+                kill(child)
+                raise
+            said.seek(0)
+            output = said.read()
+        return Result(command, exit_code(child.returncode), output, output)
+
     def _finish(self, command: Command, stdout: int | BinaryIO, timeout: float | None) -> Result:
         with self._start(command, stdout=stdout, stderr=subprocess.PIPE) as child:
             try:
@@ -68,10 +85,12 @@ class LocalHost:
                 raise
         return Result(command, exit_code(child.returncode), out or b"", err)
 
-    def _start(self, command: Command, *, stdout: int | BinaryIO, stderr: int) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, command: Command, *, stdout: int | IO[bytes], stderr: int | IO[bytes], fed: bool = False
+    ) -> "subprocess.Popen[bytes]":
         if self._trace:
             self._trace(command)
-        stdin = subprocess.DEVNULL if command.stdin is None else subprocess.PIPE
+        stdin = subprocess.PIPE if fed or command.stdin is not None else subprocess.DEVNULL
         try:
             child = subprocess.Popen(
                 command.argv,

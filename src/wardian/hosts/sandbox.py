@@ -8,10 +8,11 @@ Environment values travel in variables of the command, and from there through a 
 argv. Names in ``env_pass`` are read by the script from the host's environment: their values are in no ``Command``.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -155,6 +156,17 @@ BLOCKS = (
     ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
     ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
 )
+
+
+def hindrance() -> str | None:
+    """What is known, without trying, to keep sandboxes from working on this machine; None when nothing is."""
+    if absent := [name for name in ("bwrap", "unshare", "setpriv") if shutil.which(name) is None]:
+        return f"{absent[0]} is not on this machine"
+    for path, value, _ in BLOCKS if os.getuid() else ():
+        with suppress(OSError):
+            if Path(path).read_text().strip() == value:
+                return f"{path} is {value}"
+    return None
 
 
 def _blocked(host: Host, said: str) -> Unavailable:
@@ -301,18 +313,19 @@ def _bwrap(sandbox: Sandbox, *, drops: bool) -> Iterator[str]:
         yield from ("--cap-drop", "ALL", *(word for name in CAPABILITIES for word in ("--cap-add", f"CAP_{name}")))
     yield from ("--bind", root, "/", "--proc", "/proc", "--dev", "/dev", "--ro-bind-try", "/sys", "/sys")
     yield from ("--perms", "1777", "--size", str(sandbox.shm), "--tmpfs", "/dev/shm")  # noqa: S108 - inside the sandbox
+    if sandbox.read_only:
+        yield from ("--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108 - inside the sandbox
+    hidden = ("/dev/", "/proc/", "/sys/", *["/tmp/"] * sandbox.read_only)  # noqa: S108 - by what was mounted above
     tree = Tree(sandbox.lowers)
     for bind in ordered(sandbox.binds):
         target = tree.resolve(bind.target)
         tree = tree.over(target, bind.source)
-        if bind.read_only or target.startswith(
-            ("/dev/", "/proc/", "/sys/")
-        ):  # these are hidden by what was mounted above
+        if bind.read_only or target.startswith(hidden):
             yield from ("--ro-bind" if bind.read_only else "--dev-bind", root + target, target)
     for node in sandbox.devices:
         yield from ("--dev-bind", node.source, node.target)
     if sandbox.read_only:
-        yield from ("--perms", "1777", "--tmpfs", "/tmp", "--remount-ro", "/")  # noqa: S108 - inside the sandbox
+        yield from ("--remount-ro", "/")
     yield from ("--chdir", sandbox.workdir)
 
 

@@ -16,6 +16,16 @@ _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]
 _HUB = "docker.io"
 
 
+def is_tag(text: str) -> bool:
+    """Whether ``text`` may be a tag: a registry's answer is not to be trusted with that."""
+    return _TAG.fullmatch(text) is not None
+
+
+def is_repository(text: str) -> bool:
+    """Whether ``text`` may be the name of a repository."""
+    return _REPOSITORY.fullmatch(text) is not None and len(text) <= 255
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """The name of an image in a registry, with every default filled in; the tag is None only beside a digest."""
@@ -38,12 +48,12 @@ class Reference:
         head, colon, tag = name.rpartition(":")
         if not colon or "/" in tag:
             head, tag = name, ""
-        elif not _TAG.fullmatch(tag):
+        elif not is_tag(tag):
             raise _wrong(text, f"the tag {tag!r} may hold letters, digits, '_', '.', '-'; at most 128")
         registry, repository = _split(head)
         if not _HOST.fullmatch(registry):
             raise _wrong(text, f"{registry!r} is not the name of a registry")
-        if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:
+        if not is_repository(repository):
             raise _wrong(
                 text,
                 f"the repository {repository!r} may hold a-z, 0-9, and '.', '_', '-', '/' between them",

@@ -68,7 +68,10 @@ def directories(paths: Iterable[str]) -> Iterator[str]:
     """Every folder above the given paths, each once, parents first."""
     seen: set[str] = set()
     for path in paths:
-        parts = path.split("/")[:-1]
+        parent = path.rpartition("/")[0]
+        if parent in seen:
+            continue
+        parts = parent.split("/") if parent else []
         for depth in range(1, len(parts) + 1):
             folder = "/".join(parts[:depth])
             if folder not in seen:

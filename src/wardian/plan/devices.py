@@ -80,7 +80,7 @@ def _missing(wish: str, known: Sequence[str] = ()) -> Unavailable:
     there = f"there is {', '.join(known)}" if known else "no CDI specification names any"
     return Unavailable(
         f"GPUs were asked for ({wish}), and {there}",
-        hint="type: nvidia-ctk cdi generate --output /etc/cdi/nvidia.yaml, or run with --gpus none",
+        hint="type: sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml, or run with --gpus none",
     )
 
 

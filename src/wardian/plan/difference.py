@@ -19,11 +19,6 @@ class Difference:
     packages: tuple[Change, ...]
     config: tuple[Change, ...]
 
-    @property
-    def nothing(self) -> bool:
-        """Whether the images are alike; a different order of layers is a change of the images' digests only."""
-        return not (self.removed or self.added or self.packages or self.config)
-
     def to_json(self) -> dict[str, Any]:
         """The difference as JSON."""
         return {

@@ -55,19 +55,39 @@ def dockerfile(stages: Sequence[Stage], *, name: str, beside: str = "", ignore: 
         parent = next((other for other in stages if other.variant.id == stage.variant.parent), None)
         _stage(written, stage, parent)
     top = stages[-1].variant
-    if any(stage.variant.image.copy_ or stage.variant.image.project != "none" for stage in stages):
-        written.files["Dockerfile.dockerignore"] = ignore.rstrip("\n") + "\n" + "".join(f"**/{one}\n" for one in _NEVER)
     place = f"-f {shlex.quote(f'{beside}/Dockerfile')} " if beside else ""
     command = f"docker build {place}-t {name}/{top.name} ."
+    if any(_copies(stage) for stage in stages):
+        written.files["Dockerfile.dockerignore"] = _ignoring(ignore)
+    return Rendered(_headed(written, f"Image {top.id} of project {name}", "dockerfile", command), written.files)
+
+
+def alone(stage: Stage, parent: Stage | None, *, name: str, beside: str, command: str, ignore: str = "") -> Rendered:
+    """Render an image by itself: what it stands on is a build context under the name of its stage."""
+    written = _Written(beside)
+    _stage(written, stage, parent)
+    if _copies(stage):
+        written.files[f"Dockerfile.{stage_name(stage.variant.id)}.dockerignore"] = _ignoring(ignore)
+    return Rendered(_headed(written, f"Image {stage.variant.id} of project {name}", "bake", command), written.files)
+
+
+def _copies(stage: Stage) -> bool:
+    return bool(stage.variant.image.copy_) or stage.variant.image.project != "none"
+
+
+def _ignoring(ignore: str) -> str:
+    return ignore.rstrip("\n") + "\n" + "".join(f"**/{one}\n" for one in _NEVER)
+
+
+def _headed(written: "_Written", what: str, kind: str, command: str) -> str:
     head = [
-        f"Image {top.id} of project {name}, written by `wardian render dockerfile`. It works without Wardian:",
+        f"{what}, written by `wardian render {kind}`. It works without Wardian:",
         f"    {command}",
         "What differs from the image that `wardian build` makes:",
         *(f"- {line}" for line in written.differs),
         "- Layers, times and so digests are the engine's: the same packages, not the same bytes.",
     ]
-    text = "\n".join(f"# {line}" for line in head) + "\n" + "".join(f"\n{block}\n" for block in written.blocks)
-    return Rendered(text, written.files)
+    return "\n".join(f"# {line}" for line in head) + "\n" + "".join(f"\n{block}\n" for block in written.blocks)
 
 
 class _Written:

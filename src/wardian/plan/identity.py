@@ -2,6 +2,17 @@
 
 from wardian.plan.containers import User
 
+LARGEST = 2**31 - 1  # bwrap and the engines read ids as an int
+STAND_IN = 1000  # inside, for a caller whose id they cannot read; on the host everything stays the caller's
+
+
+def renamed(user: User) -> User:
+    """The user with ids that bwrap and the engines can read: for who is the caller whatever number it has inside."""
+    if max(user.uid, user.gid) <= LARGEST:
+        return user
+    uid, gid = (one if one <= LARGEST else STAND_IN for one in (user.uid, user.gid))
+    return User(user.mode, uid, gid, user.name, user.home)
+
 
 def passwd(text: str, user: User, shell: str = "/bin/sh") -> str:
     """An image's passwd with the user first, so that it wins over an entry with the same uid or name.

@@ -12,6 +12,7 @@ from wardian.lock.model import Deb, Lock, LockedImage
 from wardian.lock.pylock import GLIBC, Target
 from wardian.lock.wheel import Wheel
 from wardian.plan import bins, labels, tags
+from wardian.plan.config import PREFIX, Config, configured
 from wardian.plan.keys import EPOCH, key
 from wardian.plan.layers import (
     Apt,
@@ -24,18 +25,13 @@ from wardian.plan.layers import (
     Files,
     Layer,
     ProjectCode,
+    Pylock,
     RunStep,
     Wheels,
 )
 from wardian.spec.matrix import Variant
 
-__all__ = ["Config", "Content", "ImagePlan", "Layer", "Wheel", "plan"]
-
-PREFIX = "/opt/env"
-CA_BUNDLE = "/etc/ssl/certs/wardian-ca-bundle.crt"
-CA_NAMES = (
-    "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO",
-)  # fmt: skip
+__all__ = ["Content", "ImagePlan", "Layer", "Wheel", "plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +42,9 @@ class Content:
     wheels: tuple[Wheel, ...] = ()  # the whole closure, also what the parent has
     copies: tuple[tuple[str, tuple[Entry, ...]], ...] = ()  # (title, entries) of each ``copy``
     code: Code | None = None  # when ``project`` is wheel or editable
-    ca: Entry | None = None  # when ``ca`` is set: the bundle, at CA_BUNDLE
+    ca: Entry | None = None  # when ``ca`` is set: the bundle, at config.CA_BUNDLE
     revision: str | None = None  # of the project's repository
     glibc: int = GLIBC  # N of the glibc 2.N that the lock is for
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What an image adds to its base's config. None means: as the base has it."""
-
-    env: tuple[tuple[str, str], ...] = ()  # sorted by name; without PATH unless the user set it
-    path: tuple[str, ...] = ()  # folders that go before the base's PATH
-    workdir: str | None = None
-    entrypoint: tuple[str, ...] | None = None
-    command: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +138,16 @@ def _draft(variant: Variant, locked: LockedImage, parent: _Draft | None, content
     python = locked.python or (parent.python if parent else None)
     interpreter = locked.interpreter or (parent.interpreter if parent else None)
     own = _own_wheels(variant, locked, parent, content.wheels)
-    if python and interpreter and _needs_environment(parent, own, content, python):
-        layers.add(_environment(python, interpreter, content.pylock or (parent.pylock if parent else ""), epoch))
-    config = _config(variant, parent, content, has_python=bool(python and interpreter))
-    after = len(image.run) + len(content.copies) + (content.code is not None)
+    if python and interpreter and _needs_environment(parent, python):
+        layers.add(_environment(python, interpreter, epoch))
+    config = configured(
+        variant.image,
+        parent.config if parent else Config(),
+        has_python=bool(python and interpreter),
+        has_ca=content.ca is not None,
+    )
+    pylock = content.pylock if python and interpreter and content.pylock != (parent.pylock if parent else "") else ""
+    after = bool(pylock) + len(image.run) + len(content.copies) + (content.code is not None)
     ours = parent.ours if parent else 0
     made = ours + layers.added + after
     if made > bins.LAYERS:
@@ -166,6 +157,8 @@ def _draft(variant: Variant, locked: LockedImage, parent: _Draft | None, content
         )
     for title, group in _grouped(variant, own, bins.LAYERS - made):
         layers.add(_wheels(title, group, python or "", epoch))
+    if pylock:
+        layers.add(Pylock(key("pylock", epoch, prefix=PREFIX, text=pylock), PREFIX, pylock))
     for at, line in enumerate(image.run, start=1):
         layers.add(_run(line, config, at, layers))
     for title, entries in content.copies:
@@ -252,18 +245,18 @@ def _own_wheels(
     return tuple(sorted((wheel for wheel in closure if wheel.name not in beneath), key=lambda wheel: wheel.name))
 
 
-def _needs_environment(parent: _Draft | None, own: Sequence[Wheel], content: Content, python: str) -> bool:
-    """A child without packages of its own keeps its parent's environment as it is."""
+def _needs_environment(parent: _Draft | None, python: str) -> bool:
+    """A child's packages go into its parent's environment."""
     if parent is None or parent.python is None:
         return True
     if parent.python != python:
         raise WardianError(f"an image with Python {python} cannot stand on one with Python {parent.python}")
-    return bool(own) or (bool(content.pylock) and content.pylock != parent.pylock)
+    return False
 
 
-def _environment(python: str, interpreter: str, pylock: str, epoch: int) -> Environment:
-    made = key("environment", epoch, prefix=PREFIX, python=python, interpreter=interpreter, pylock=pylock)
-    return Environment(made, PREFIX, python, interpreter, pylock)
+def _environment(python: str, interpreter: str, epoch: int) -> Environment:
+    made = key("environment", epoch, prefix=PREFIX, python=python, interpreter=interpreter)
+    return Environment(made, PREFIX, python, interpreter)
 
 
 def _grouped(variant: Variant, own: Sequence[Wheel], room: int) -> tuple[bins.Group, ...]:
@@ -323,26 +316,6 @@ def _project(variant: Variant, code: Code, config: Config, building: Building, e
     return ProjectCode(made, mode, PREFIX, python, "", code, building)
 
 
-def _config(variant: Variant, parent: _Draft | None, content: Content, *, has_python: bool) -> Config:
-    """The parent's config and what this image sets. A new entrypoint drops the old command, as in a Dockerfile."""
-    image = variant.image
-    before = parent.config if parent else Config()
-    env = dict(before.env)
-    if has_python:
-        env["VIRTUAL_ENV"] = PREFIX
-    if content.ca:
-        env |= dict.fromkeys(CA_NAMES, CA_BUNDLE)
-    env |= image.env
-    command = image.command if image.command is not None else before.command
-    return Config(
-        env=tuple(sorted(env.items())),
-        path=(f"{PREFIX}/bin",) if has_python else before.path,
-        workdir=image.workdir or before.workdir,
-        entrypoint=image.entrypoint if image.entrypoint is not None else before.entrypoint,
-        command=() if image.entrypoint is not None and image.command is None else command,
-    )
-
-
 def _wish(draft: _Draft) -> tags.Wish:
     versions = {wheel.name: wheel.version for wheel in draft.wheels}
     versions |= dict(pin.split("==", 1) for pin in draft.locked.inherited)
@@ -363,6 +336,9 @@ def _finish(repository: str, draft: _Draft, names: Collection[str], epoch: int) 
         locked=draft.locked,
         python=draft.python,
         interpreter=draft.interpreter,
+        editable=next(
+            (one.workdir for one in reversed(draft.layers) if isinstance(one, ProjectCode) and one.workdir), None
+        ),
         own=variant.image.labels,
     )
     made = ImagePlan(

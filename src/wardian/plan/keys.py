@@ -8,7 +8,8 @@ import json
 from hashlib import sha256
 
 FORMATS = {
-    "base": 1, "bootstrap": 1, "apt": 1, "environment": 1, "wheels": 1, "run": 1, "files": 1, "project": 2, "image": 1,
+    "base": 1, "bootstrap": 1, "apt": 1, "environment": 1, "wheels": 1, "pylock": 1, "run": 1, "files": 1,
+    "project": 2, "image": 1,
 }  # fmt: skip
 EPOCH = 1_577_836_800  # 2020-01-01T00:00:00Z, the time of every file unless SOURCE_DATE_EPOCH says another
 

@@ -15,6 +15,7 @@ from wardian.lock.model import LockedImage
 
 OCI = "org.opencontainers.image."
 OURS = "dev.wardian."
+EDITABLE = f"{OURS}editable"  # the folder that an editable link leads to: where the project must be bound
 
 
 def labels(
@@ -28,6 +29,7 @@ def labels(
     locked: LockedImage,
     python: str | None,
     interpreter: str | None,
+    editable: str | None,
     own: Mapping[str, str],
 ) -> dict[str, str]:
     """All labels of an image, sorted; the user's own win."""
@@ -43,6 +45,7 @@ def labels(
         f"{OURS}lock": lock_digest(locked),
         f"{OURS}python": python,
         f"{OURS}interpreter": interpreter,
+        EDITABLE: editable,
     }
     return dict(sorted(({name: value for name, value in made.items() if value} | dict(own)).items()))
 

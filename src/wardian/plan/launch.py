@@ -8,6 +8,10 @@ from typing import Any
 
 from wardian.errors import Fault, SpecError
 from wardian.plan.containers import Bind, Container, User
+from wardian.plan.forward import Forwarded
+from wardian.plan.labels import EDITABLE
+from wardian.plan.mounts import Sites, absolute
+from wardian.plan.mounts import binds as mounted
 from wardian.spec.models import Mount, Run
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -53,6 +57,9 @@ class Machine:
     ports: Mapping[str, int] = field(default_factory=dict)  # name in [run].ports → the port that is free
     gpus: tuple[str, ...] = ()  # CDI device names
     term: str | None = None  # TERM of the caller's terminal
+    services: Mapping[str, str] = field(default_factory=dict)  # variables that tell of the services that run
+    sites: Sites = field(default_factory=dict)  # of the image; needed where its config does not tell, see plan.mounts
+    forwarded: Forwarded = field(default_factory=Forwarded)
 
 
 def container(
@@ -62,7 +69,7 @@ def container(
     user = identity(wishes.user or run.user, machine.caller)
     home = config.get("WorkingDir") or "/"
     workdir = home if home != "/" else WORKSPACE
-    binds = {bind.target: bind for bind in _binds(mounts, wishes, machine, workdir)}
+    binds = {bind.target: bind for bind in _binds(config, mounts, wishes, machine, workdir)}
     return Container(
         image=image,
         argv=arguments(config, wishes.argv, entrypoint=wishes.entrypoint),
@@ -98,7 +105,8 @@ def environment(config: Mapping[str, Any], run: Run, wishes: Wishes, machine: Ma
     if wishes.tty:
         session["TERM"] = machine.term or "xterm"
     ports = {port_variable(name): str(port) for name, port in machine.ports.items()}
-    return {"PATH": PATH, **image, **session, **run.env, **ports, **wishes.env}
+    given = {**session, **machine.forwarded.env, **machine.services}
+    return {"PATH": PATH, **image, **given, **run.env, **ports, **wishes.env}
 
 
 def port_variable(name: str) -> str:
@@ -118,7 +126,7 @@ def identity(mode: str, caller: Caller) -> User:
         return User("host", caller.uid, caller.gid, caller.name, f"/home/{caller.name}")
     found = re.fullmatch(r"([0-9]+):([0-9]+)", mode)
     if not found or max(int(found[1]), int(found[2])) > LARGEST:
-        raise SpecError([Fault("--user", f"{mode!r} is none of host, root, UID:GID")])
+        raise SpecError([Fault("--user", f"{mode!r} is none of host, root, UID:GID", hint="as in: --user 2000:2000")])
     uid, gid = int(found[1]), int(found[2])
     name, home = ("root", "/root") if uid == 0 else (f"u{uid}", f"/home/u{uid}")
     return User("ids", uid, gid, name, home)
@@ -147,15 +155,19 @@ def setting(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _binds(mounts: Mapping[str, Mount], wishes: Wishes, machine: Machine, workdir: str) -> Sequence[Bind]:
-    """The project, the mounts of the file that are enabled, the mounts of the flags: the last at a target wins."""
-    found = [Bind(wishes.project, workdir)] if wishes.project else []
-    found += [Bind(one.source, posixpath.normpath(one.target), one.read_only) for one in mounts.values() if one.enabled]
-    return [_absolute(bind, machine) for bind in [*found, *wishes.mounts]]
+def project_binds(config: Mapping[str, Any], project: str | None, workdir: str | None) -> tuple[Bind, ...]:
+    """The project where the image works, and where an editable link in the image leads when that is elsewhere."""
+    editable = (config.get("Labels") or {}).get(EDITABLE)
+    places = dict.fromkeys([workdir, editable]) if project and workdir else {}
+    return tuple(Bind(project, place) for place in places if project and place)
 
 
-def _absolute(bind: Bind, machine: Machine) -> Bind:
-    source = bind.source
-    if source == "~" or source.startswith("~/"):
-        source = machine.caller.home + source[1:]
-    return Bind(posixpath.normpath(posixpath.join(machine.root, source)), bind.target, bind.read_only)
+def _binds(
+    config: Mapping[str, Any], mounts: Mapping[str, Mount], wishes: Wishes, machine: Machine, workdir: str
+) -> Sequence[Bind]:
+    """The project, the mounts of the file that are on, the session's, those of the flags: the last at a target wins."""
+    root, home = machine.root, machine.caller.home
+    project = project_binds(config, wishes.project, workdir)
+    found = mounted(mounts, config, machine.sites, root=root, home=home)
+    typed = [Bind(absolute(one.source, root, home), one.target, one.read_only) for one in wishes.mounts]
+    return [*project, *found, *machine.forwarded.binds, *typed]

@@ -37,13 +37,12 @@ class Apt:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The empty virtual environment: pyvenv.cfg, bin/python, the lock inside the image."""
+    """The empty virtual environment: pyvenv.cfg and bin/python."""
 
     key: str
     prefix: str  # "/opt/env"
     python: str  # "3.11"
     interpreter: str  # "/usr/bin/python3.11"
-    pylock: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,15 @@ class Wheels:
     python: str
     wheels: tuple[Wheel, ...]  # sorted by name
     title: str  # "torch 2.4.0", or "bin 3 of 8"
+
+
+@dataclass(frozen=True, slots=True)
+class Pylock:
+    """The lock of what is in the environment, inside it. Over the wheels: it changes with each of them."""
+
+    key: str
+    prefix: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,7 @@ class ProjectCode:
     building: Building | None = None  # of a wheel
 
 
-Layer = BaseLayers | Bootstrap | Apt | Environment | Wheels | RunStep | Files | ProjectCode
+Layer = BaseLayers | Bootstrap | Apt | Environment | Wheels | Pylock | RunStep | Files | ProjectCode
 
 
 def title(layer: Layer) -> str:
@@ -138,6 +146,8 @@ def title(layer: Layer) -> str:
             return f"apt ({len(layer.debs)} packages)"
         case Environment():
             return f"environment python {layer.python}"
+        case Pylock():
+            return "pylock.toml"
         case RunStep():
             return f"run {layer.number}: {shortened(layer.line)}"
         case ProjectCode():

@@ -58,59 +58,84 @@ def challenges(headers: Sequence[str]) -> list[Challenge]:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """What a token is wanted for: a repository, what is done with it, and others of the same registry to mount from."""
+
+    host: str
+    repository: str
+    actions: str = "pull"
+    mounted: tuple[str, ...] = ()
+
+    def scopes(self, challenged: str = "") -> tuple[str, ...]:
+        """The scopes to ask for: what the server named, with our actions added for the repositories that it named.
+
+        >>> Access("r", "a", "pull,push").scopes("repository:a:pull registry:catalog:*")
+        ('repository:a:pull,push', 'registry:catalog:*')
+        """
+        ours = {f"repository:{self.repository}": self.actions} if self.repository else {}
+        ours |= {f"repository:{name}": "pull" for name in self.mounted}
+        if not challenged:
+            return tuple(f"{name}:{actions}" for name, actions in ours.items())
+        theirs: dict[str, str] = {}
+        for scope in challenged.split():
+            name, _, actions = scope.rpartition(":")
+            wanted = [*actions.split(","), *ours.get(name, "").split(","), *theirs.get(name, "").split(",")]
+            theirs[name] = ",".join(sorted(set(filter(None, wanted))))
+        return tuple(f"{name}:{actions}" for name, actions in theirs.items())
+
+
+@dataclass(frozen=True, slots=True)
 class _Held:
     header: str
     until: float  # on the monotonic clock
 
 
 class Authorizer:
-    """Keeps, for each registry host and repository, the header that works. Safe for threads."""
+    """Keeps, for each access, the header that works. Safe for threads."""
 
     def __init__(self, transport: Transport, keyring: Keyring, clock: Callable[[], float] = time.monotonic) -> None:
         self._transport = transport
         self._keyring = keyring
         self._clock = clock
-        self._held: dict[tuple[str, str], _Held] = {}
+        self._held: dict[Access, _Held] = {}
         self._guard = threading.RLock()
         self.tried: tuple[str, ...] = ()
 
-    def header(self, host: str, repository: str) -> str | None:
+    def header(self, access: Access) -> str | None:
         """The Authorization header that worked last and has not expired; None before the first challenge."""
         with self._guard:
-            held = self._held.get((host, repository))
+            held = self._held.get(access)
             return held.header if held and held.until > self._clock() else None
 
-    def answer(
-        self, host: str, repository: str, response: "httpx.Response", *, used: str | None, plain: bool
-    ) -> str | None:
+    def answer(self, access: Access, response: "httpx.Response", *, used: str | None, plain: bool) -> str | None:
         """A new header after a 401 to a request with ``used``, or None when there is nothing left to try."""
         with self._guard:
-            current = self.header(host, repository)
+            current = self.header(access)
             if current is not None and current != used:
                 return current  # another thread has renewed it meanwhile
-            credential = self._keyring.find(host, repository)
+            credential = self._keyring.find(access.host, access.repository)
             self.tried = tuple(self._keyring.tried)
-            held = self._respond(host, repository, response, credential, plain=plain)
+            held = self._respond(access, response, credential, plain=plain)
             if held is None or held.header == used:
                 return None
-            self._held[host, repository] = held
+            self._held[access] = held
             return held.header
 
     def _respond(
-        self, host: str, repository: str, response: "httpx.Response", credential: Credential | None, *, plain: bool
+        self, access: Access, response: "httpx.Response", credential: Credential | None, *, plain: bool
     ) -> _Held | None:
         forever = float("inf")
         if credential and credential.registry_token:
             return _Held(f"Bearer {credential.registry_token}", forever)
         offers = {offer.scheme: offer for offer in reversed(challenges(response.headers.get_list("www-authenticate")))}
         if "bearer" in offers:
-            return self._token(host, repository, offers["bearer"].parameters, credential, plain=plain)
+            return self._token(access, offers["bearer"].parameters, credential, plain=plain)
         if "basic" in offers and credential and credential.password:
             return _Held(credential.basic, forever)
         return None
 
     def _token(
-        self, host: str, repository: str, parameters: dict[str, str], credential: Credential | None, *, plain: bool
+        self, access: Access, parameters: dict[str, str], credential: Credential | None, *, plain: bool
     ) -> _Held:
         realm = parameters.get("realm", "")
         try:
@@ -118,30 +143,29 @@ class Authorizer:
         except ValueError:
             target = urlsplit("")
         if target.scheme != "https" and not (target.scheme == "http" and (plain or is_loopback(target.netloc))):
-            raise WardianError(f"{host} sends us to {realm[:200]!r} for a token, which is not a safe address")
-        ask = {
-            "service": parameters.get("service", ""),
-            "scope": parameters.get("scope") or f"repository:{repository}:pull",
-        }
-        ask = {name: value for name, value in ask.items() if value}
+            raise WardianError(f"{access.host} sends us to {realm[:200]!r} for a token, which is not a safe address")
+        service = {"service": parameters["service"]} if parameters.get("service") else {}
+        scopes = access.scopes(parameters.get("scope", ""))
         if credential and credential.identity_token:
             form = {
                 "grant_type": "refresh_token",
                 "client_id": "wardian",
                 "refresh_token": credential.identity_token,
-                **ask,
+                **service,
+                "scope": " ".join(scopes),
             }
             response = self._transport.post(realm, form)
         else:
             mark = "&" if target.query else "?"
             headers = {"Authorization": credential.basic} if credential and credential.password else {}
-            response = self._transport.get(f"{realm}{mark}{urlencode(ask)}", headers)
+            ask = urlencode([*service.items(), *(("scope", scope) for scope in scopes)])
+            response = self._transport.get(f"{realm}{mark}{ask}", headers)
         try:
             body = limited(response, _LIMIT)
         except cut() as error:
             raise unreachable(error, target.netloc) from error
         if response.status_code != 200:
-            raise refused(response.status_code, body, host=host, what=repository, tried=self.tried)
+            raise refused(response.status_code, body, host=access.host, what=access.repository, tried=self.tried)
         return self._read(body, target.netloc)
 
     def _read(self, body: bytes, server: str) -> _Held:

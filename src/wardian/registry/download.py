@@ -1,8 +1,6 @@
-"""Blobs into the store: in parallel, continued where they were cut, never visible before their digest is right."""
+"""Blobs into the store: continued where they were cut, never visible before their digest is right."""
 
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +8,7 @@ from wardian.errors import DigestMismatch, Unavailable
 from wardian.oci.digest import Hasher, hexadecimal
 from wardian.oci.model import Descriptor
 from wardian.registry.faults import cut, unreachable
+from wardian.registry.progress import Advance
 from wardian.registry.transport import Transport
 from wardian.store.files import explained
 from wardian.store.store import Store
@@ -17,33 +16,7 @@ from wardian.store.store import Store
 if TYPE_CHECKING:
     import httpx
 
-WORKERS = 4
-Advance = Callable[[float], None]
 _CHUNK = 1 << 20
-
-
-def fetch_all(
-    blobs: Sequence[Descriptor], fetch: Callable[[Descriptor, Advance], object], advance: Advance | None
-) -> None:
-    """Fetch blobs, four at a time, the big ones first. A failure (or Ctrl-C) ends all; what came stays resumable."""
-    stop = threading.Event()
-
-    def step(count: float) -> None:
-        if stop.is_set():
-            raise CancelledError
-        if advance:
-            advance(count)
-
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="pull") as pool:
-        started = [pool.submit(fetch, blob, step) for blob in sorted(blobs, key=lambda blob: -blob.size)]
-        try:
-            done, _ = wait(started, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def download(

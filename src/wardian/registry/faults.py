@@ -1,5 +1,6 @@
 """What a registry's refusal, or its silence, becomes: one line that says who refused what, and what to type next."""
 
+import re
 import socket
 import ssl
 from collections.abc import Sequence
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     import httpx
 
 
+_NO_ROOM = re.compile(rb'no space left|disk quota|quota exceeded|insufficient storage|"Err":28\b', re.IGNORECASE)
+
+
+class NotThere(WardianError):
+    """A registry does not have what was asked for."""
+
+
 @cache
 def cut() -> "tuple[type[httpx.HTTPError], ...]":
     """What is raised when a connection ends too soon. httpx is loaded by the first request, not by each ``lock``."""
@@ -21,9 +29,13 @@ def cut() -> "tuple[type[httpx.HTTPError], ...]":
     return httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout, httpx.WriteError, httpx.DecodingError
 
 
-def refused(status: int, body: bytes, *, host: str, what: str, tried: Sequence[str]) -> WardianError:
+def refused(
+    status: int, body: bytes, *, host: str, what: str, tried: Sequence[str], doing: str = "reading"
+) -> WardianError:
     """The error for an answer that is not the wanted one. ``what`` names the object: ``acme/image:tag``."""
     said = _said(body)
+    if doing != "reading" and (found := _not_writable(status, body, said, host=host, what=what, doing=doing)):
+        return found
     if status == 401:
         where = f"looked in {', '.join(tried)}" if tried else "there are none on this machine"
         return WardianError(
@@ -32,7 +44,7 @@ def refused(status: int, body: bytes, *, host: str, what: str, tried: Sequence[s
     if status == 403:
         return WardianError(f"{host} forbids reading {what}{said}", hint=f"ask its owner, or type: docker login {host}")
     if status == 404:
-        return WardianError(f"{host} has no {what}{said}", hint="look at the spelling of the repository and the tag")
+        return NotThere(f"{host} has no {what}{said}", hint="look at the spelling of the repository and the tag")
     if status == 429:
         return Unavailable(
             f"{host} answers 429 for {what}: too many requests{said}",
@@ -43,6 +55,31 @@ def refused(status: int, body: bytes, *, host: str, what: str, tried: Sequence[s
             f"{host} answers {status} for {what}: the registry is in trouble{said}", hint="try again later"
         )
     return WardianError(f"{host} answers {status} for {what}{said}")
+
+
+def full(status: int, body: bytes) -> bool:
+    """Whether a refusal says that there is no room: by its status, or as docker's registry writes ENOSPC."""
+    return status in (413, 507) or (status >= 400 and _NO_ROOM.search(body) is not None)
+
+
+def _not_writable(status: int, body: bytes, said: str, *, host: str, what: str, doing: str) -> WardianError | None:
+    """What only a writer is told: no right to write, no room, no deletion. None for what readers are told too."""
+    if status == 403:
+        return WardianError(
+            f"{host} forbids {doing} {what}{said}",
+            hint=f"ask its owner for the right to, or log in as somebody who has it: docker login {host}",
+        )
+    if status == 405:
+        return WardianError(
+            f"{host} does not allow {doing} {what}{said}",
+            hint="ask who runs it whether it is read-only, or has deletion disabled",
+        )
+    if full(status, body):
+        why = "takes no blob of that size" if status == 413 else "has no room left"
+        return Unavailable(
+            f"{host} {why}: {doing} {what} failed{said}", hint="tell who runs it; what arrived is not sent again"
+        )
+    return None
 
 
 def unreachable(error: "httpx.HTTPError", host: str) -> Unavailable:

@@ -7,7 +7,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -23,10 +23,13 @@ LONGEST_WAIT = 60.0  # seconds, whatever Retry-After asks for
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _REDIRECTS = 5
+_COMMIT = 600.0  # seconds for which a registry may think about an upload: some copy it to another storage then
+_RECEIVE = 1 << 20  # bytes of one read: with httpcore's own 64 KiB a third of a pull's processor time is Python's
+Body = Callable[[], Iterable[bytes]]
 
 
 class Transport:
-    """Sends GET requests (only these are retried) to any host, each with its own certificates. Safe for threads."""
+    """Sends requests to any host, each with its own certificates; what can be repeated is. Safe for threads."""
 
     def __init__(
         self,
@@ -40,17 +43,17 @@ class Transport:
         self._environ = environ
         self._ca_bundle = ca_bundle
         self._sleep = sleep
-        self._clients: dict[str, httpx.Client] = {}
+        self._clients: dict[tuple[str, str], httpx.Client] = {}  # scheme and host
         self._guard = threading.Lock()
 
-    def get(self, url: str, headers: Mapping[str, str]) -> "httpx.Response":
-        """The answer with its body still to be read, after retries and redirects; close it.
+    def get(self, url: str, headers: Mapping[str, str], method: str = "GET") -> "httpx.Response":
+        """The answer with its body still to be read, after retries and redirects; close it. ``method`` may be HEAD.
 
         Statuses that stay bad are returned, servers that stay silent raise ``Unavailable``.
         """
         origin, headers = urlsplit(url), dict(headers)
         for _ in range(_REDIRECTS):
-            response = self._patiently(url, headers)
+            response = self.send(method, url, headers)
             if response.status_code not in _MOVED or "location" not in response.headers:
                 return response
             response.close()
@@ -65,11 +68,49 @@ class Transport:
                 headers.pop("Authorization", None)
         raise WardianError(f"{origin.netloc} redirects in circles")
 
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None = None,
+        *,
+        attempts: int | None = None,
+    ) -> "httpx.Response":
+        """The answer to one request, repeated while that may help; its body is still to be read. No redirects.
+
+        ``body`` is called anew for each attempt; the headers say how long it is.
+        """
+        import httpx
+
+        host = urlsplit(url).netloc
+        client = self._client(url)
+        most = attempts or self.attempts
+        timeout = httpx.Timeout(_COMMIT, connect=15.0) if body else client.timeout
+        for attempt in range(most):
+            last = attempt + 1 == most
+            try:
+                content = body() if body else None
+                request = client.build_request(method, url, headers=headers, content=content, timeout=timeout)
+                response = client.send(request, stream=True)
+            except httpx.HTTPError as error:
+                if last or not _transient(error):
+                    raise unreachable(error, host) from error
+                self.pause(attempt)
+                continue
+            except (httpx.InvalidURL, ValueError) as error:
+                raise _no_address(host, url) from error
+            if response.status_code not in _AGAIN or last:
+                return response
+            response.close()
+            self.pause(attempt, response)
+        raise AssertionError("the last attempt returns or raises")
+
     def post(self, url: str, form: Mapping[str, str]) -> "httpx.Response":
         """The answer to a form, sent once, with its body still to be read; close it."""
         import httpx
 
-        client = self._client(urlsplit(url).netloc)
+        client = self._client(url)
         try:
             return client.send(client.build_request("POST", url, data=dict(form)), stream=True)
         except httpx.HTTPError as error:
@@ -80,7 +121,7 @@ class Transport:
         import httpx
 
         try:
-            return self._client(urlsplit(url).netloc).get(url).status_code != 400
+            return self._client(url).get(url).status_code != 400
         except httpx.RemoteProtocolError:
             return False
         except httpx.HTTPError as error:
@@ -102,50 +143,35 @@ class Transport:
                 client.close()
             self._clients.clear()
 
-    def _patiently(self, url: str, headers: Mapping[str, str]) -> "httpx.Response":
+    def _client(self, url: str) -> "httpx.Client":
+        """The connections to one host. Plain HTTP needs no certificates, which take long to read."""
+        import httpcore
         import httpx
 
-        host = urlsplit(url).netloc
-        client = self._client(host)
-        for attempt in range(self.attempts):
-            last = attempt + 1 == self.attempts
-            try:
-                response = client.send(client.build_request("GET", url, headers=headers), stream=True)
-            except httpx.HTTPError as error:
-                if last or not _transient(error):
-                    raise unreachable(error, host) from error
-                self.pause(attempt)
-                continue
-            except (httpx.InvalidURL, ValueError) as error:
-                raise _no_address(host, url) from error
-            if response.status_code not in _AGAIN or last:
-                return response
-            response.close()
-            self.pause(attempt, response)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _client(self, host: str) -> "httpx.Client":
-        import httpx
-
+        scheme, host, *_ = urlsplit(url)
         with self._guard:
-            if host not in self._clients:
-                certificates = trust(host, self._environ, self._ca_bundle)
-                self._clients[host] = httpx.Client(
+            if (scheme, host) not in self._clients:
+                httpcore.HTTP11Connection.READ_NUM_BYTES = _RECEIVE
+                proxy = proxy_for(scheme, host, self._environ) if scheme in ("http", "https") else None
+                bare = scheme == "http" and not proxy
+                certificates = _nobody() if bare else trust(host, self._environ, self._ca_bundle)
+                self._clients[scheme, host] = httpx.Client(
                     verify=certificates,
                     trust_env=False,
-                    mounts={
-                        f"{scheme}://": _through(proxy, certificates)
-                        for scheme in ("http", "https")
-                        if (proxy := proxy_for(scheme, host, self._environ))
-                    },
+                    mounts={f"{scheme}://": _through(proxy, certificates)} if proxy else {},
                     timeout=httpx.Timeout(60.0, connect=15.0),
                     headers={"User-Agent": "wardian"},
                 )
-            return self._clients[host]
+            return self._clients[scheme, host]
 
 
 def _no_address(host: str, said: str) -> Unavailable:
     return Unavailable(f"{host} sent an address that cannot be used: {said[:200]!r}")
+
+
+def _nobody() -> ssl.SSLContext:
+    """Trust in nobody: for connections without TLS."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def is_loopback(host: str) -> bool:

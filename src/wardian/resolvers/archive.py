@@ -8,12 +8,12 @@ SHA256SUMS               the files of the first three; `sha256sum -c` checks the
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from wardian.builders.base import Display
 from wardian.errors import WardianError
 from wardian.lock.model import Base, Lock, LockedImage
 from wardian.lock.pylock import read
 from wardian.oci.digest import hexadecimal
 from wardian.oci.model import Descriptor, Index, Manifest
+from wardian.registry.progress import Progress
 from wardian.resolvers.fetch import (
     File,
     archive_files,
@@ -46,7 +46,7 @@ def archived(
     variants: Sequence[Variant],
     *,
     folder: Path,
-    display: Display,
+    display: Progress,
 ) -> tuple[int, int, int]:
     """Bring all that a lock names into an archive: (how many files are new, how many there are, bytes in all)."""
     files = files_of(lock, pylocks)

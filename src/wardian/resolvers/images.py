@@ -2,42 +2,22 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from wardian.errors import WardianError
+from wardian.errors import Unavailable, WardianError
 from wardian.lock.model import Base
 from wardian.oci.model import INDEXES, Descriptor, Index
 from wardian.oci.platform import choose
 from wardian.oci.reference import Reference
-from wardian.registry.client import BUILT, Progress, Registry
+from wardian.registry.client import BUILT, Registry
+from wardian.registry.progress import Progress
+from wardian.registry.source import Source
 from wardian.spec.substitute import substitute
-from wardian.store.contents import Contents, contents, read
+from wardian.store.contents import Contents, contents
 from wardian.store.store import Store
 
-BOOTSTRAP = "bootstrap:"
-_PLAIN = "http://"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PYTHON = re.compile(r"python(3\.[0-9]+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a base comes from: a reference, asked for over plain HTTP if its substitute was written ``http://…``."""
-
-    reference: Reference
-    plain: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> "Source":
-        """Read a reference, or a substitute's value."""
-        if text.startswith(BOOTSTRAP):
-            raise WardianError(f"{text} is bootstrapped, it is in no registry")
-        return cls(Reference.parse(text.removeprefix(_PLAIN)), text.startswith(_PLAIN))
-
-    def of(self, registry: Registry) -> Registry:
-        """The registry, with plain HTTP allowed if that was asked for."""
-        return registry.with_plain(self.reference.registry) if self.plain else registry
 
 
 def resolve(reference: str, platform: str, *, substitutes: Mapping[str, str], store: Store, registry: Registry) -> Base:
@@ -48,7 +28,11 @@ def resolve(reference: str, platform: str, *, substitutes: Mapping[str, str], st
     instead = substitute(substitutes, reference)
     source = Source.parse(instead or reference)
     held = _held(source.reference, platform, store)
-    found = held or source.of(registry).resolve(source.reference, platform)
+    try:
+        found = held or source.of(registry).resolve(source.reference, platform)
+    except Unavailable as error:
+        hint = f"{error.hint}; or let [substitutes] in wardian.local.toml name another base for this machine"
+        raise Unavailable(f"base {instead or reference}: {error.message}", hint=hint) from error
     return Base(reference=reference, substitute=instead, digest=found.digest)
 
 
@@ -100,11 +84,6 @@ def find_python(whole: Contents, folders: tuple[str, ...]) -> tuple[str, str] | 
             version = linked[1] if linked and linked[1] in versions else newest
             return version, f"{folder}/python{version}"
     return None
-
-
-def read_file(store: Store, manifest: str, path: str) -> bytes | None:
-    """The bytes of a file of an image, as a container would see it; None when it is not there."""
-    return read(store, manifest, contents(store, manifest), path)
 
 
 def _held(reference: Reference, platform: str, store: Store) -> Descriptor | None:

@@ -10,10 +10,11 @@ import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wardian.builders.base import Display, Site
+from wardian.builders.base import Site
 from wardian.builders.stack import stacked
 from wardian.errors import Unavailable, WardianError
 from wardian.lock.pylock import Pinned, filename_of, normalised
+from wardian.registry.progress import Progress
 from wardian.resolvers.fetch import Fetcher, pinned_file
 from wardian.resolvers.python import Learn, Static, Wanted, resolve
 from wardian.resolvers.sdist import Recipe, build_system_of, metadata
@@ -32,7 +33,7 @@ class Learning:
     tools: Tools
     fetcher: Fetcher
     site: Site
-    display: Display
+    display: Progress
     asking: list[str] = field(default_factory=list)  # what is being asked now, each for the sake of the one before
 
     def of(self, job: Job) -> Learn:

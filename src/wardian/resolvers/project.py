@@ -13,7 +13,7 @@ from wardian.lock.model import Built, Lock, LockedImage, Tool
 from wardian.lock.pylock import Pinned, Target, filename, normalised, read, write
 from wardian.lock.requirements import build_system, requested
 from wardian.lock.stale import PYPROJECT, Wants, differing, inputs
-from wardian.registry.client import Progress
+from wardian.registry.progress import Progress
 from wardian.resolvers.python import Learn, Uv, Wanted, resolve
 from wardian.resolvers.sizes import sized
 from wardian.resolvers.systems import PYLOCK, System, Systems

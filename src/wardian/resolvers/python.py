@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from wardian.builders.backend import program
+from wardian.builders.uv import program
 from wardian.command import Command
 from wardian.errors import Unavailable, WardianError
 from wardian.hosts.base import Host

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from wardian.builders.base import Display, Site
+from wardian.builders.base import Site, namespace_of
 from wardian.builders.sources import Locked
 from wardian.builders.stack import Saying, stacked
-from wardian.hosts.sandbox import namespace
 from wardian.lock.model import Built, Lock
 from wardian.plan.images import system
 from wardian.plan.keys import EPOCH
+from wardian.registry.progress import Progress
 from wardian.resolvers.fetch import Fetcher
 from wardian.resolvers.sdist import again, tool_file
 from wardian.spec.matrix import Variant
@@ -25,7 +24,7 @@ class Rebuilding:
     lock: Lock
     site: Site
     fetcher: Fetcher
-    display: Display
+    display: Progress
 
     def __call__(self, built: Built) -> Path:
         """The wheel in the store. Raises ``DigestMismatch`` when other bytes come out."""
@@ -51,6 +50,6 @@ class Rebuilding:
 
 def rebuilding(sources: Locked, variants: Sequence[Variant], lock: Lock, say: Callable[[str], None]) -> Rebuilding:
     """What builds a locked wheel again for a build that has ``sources``."""
-    inside = cache(lambda: namespace(sources.host))
+    inside = namespace_of(sources.host)
     site = Site(sources.store, sources.host, sources.machine, sources, inside, EPOCH, Path("/"), sources.environ)
     return Rebuilding(variants, lock, site, sources.fetcher, Saying(say))

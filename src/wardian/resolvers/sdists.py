@@ -1,21 +1,26 @@
-"""What an image needs build backends for: its source distributions become wheels, and their tools are locked."""
+"""What an image needs build backends for: its source distributions become wheels, and their tools are locked.
+
+Most images need none: what builds is imported when there is something to build.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from wardian.builders.base import Display, Site
-from wardian.builders.stack import stacked
+from wardian.builders.base import Site
 from wardian.errors import WardianError
 from wardian.lock.model import Built, LockedImage, Tool
 from wardian.lock.pylock import Pinned
+from wardian.registry.progress import Progress
 from wardian.resolvers.fetch import Fetcher, pinned_file
-from wardian.resolvers.learn import Learning
 from wardian.resolvers.project import Chain, Locked
-from wardian.resolvers.python import Learn, Uv
-from wardian.resolvers.sdist import Recipe, build_system_of, make
+from wardian.resolvers.python import Learn, Static, Uv
 from wardian.resolvers.systems import Systems
 from wardian.resolvers.tools import Job, Tools, agree, locked
+
+if TYPE_CHECKING:
+    from wardian.resolvers.learn import Learning
 
 
 @dataclass(frozen=True)
@@ -26,19 +31,25 @@ class Sdists:
     uv: Uv
     fetcher: Fetcher
     site: Site
-    display: Display
+    display: Progress
 
     @cached_property
     def _tools(self) -> Tools:
         return Tools(self.uv, self.systems.upgrade)
 
     @cached_property
-    def _learning(self) -> Learning:
+    def _learning(self) -> "Learning":
+        from wardian.resolvers.learn import Learning
+
         return Learning(self.systems, self._tools, self.fetcher, self.site, self.display)
 
     def learn(self, chain: Chain, so_far: Locked) -> Learn:
         """What asks a source distribution of an image what it requires."""
-        return self._learning.of(Job(chain, so_far, None))
+
+        def learn(name: str, place: str) -> Static:
+            return self._learning.of(Job(chain, so_far, None))(name, place)
+
+        return learn
 
     def tools(
         self, chain: Chain, so_far: Locked, before: LockedImage | None, requires: tuple[str, ...]
@@ -78,6 +89,9 @@ class Sdists:
     def _build(
         self, name: str, own: Mapping[str, Pinned], made: dict[str, Built], job: Job, above: tuple[str, ...]
     ) -> Built:
+        from wardian.builders.stack import stacked
+        from wardian.resolvers.sdist import Recipe, build_system_of, make
+
         if name in made:
             return made[name]
         pin = own[name]

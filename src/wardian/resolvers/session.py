@@ -2,20 +2,18 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Protocol
 
-from wardian.builders.base import Said, Site
+from wardian.builders.base import Site, namespace_of
 from wardian.builders.sources import Locked
 from wardian.hosts.base import Host
 from wardian.hosts.machine import Machine, read_machine
-from wardian.hosts.sandbox import namespace
 from wardian.lock.model import Base
 from wardian.plan.keys import EPOCH
-from wardian.registry.client import Task, open_registry
+from wardian.registry.client import open_registry
+from wardian.registry.progress import Progress
 from wardian.resolvers.fetch import Fetcher
 from wardian.resolvers.project import mirrors
 from wardian.resolvers.python import Uv
@@ -24,18 +22,6 @@ from wardian.resolvers.systems import Systems
 from wardian.resolvers.upgrade import Upgrade
 from wardian.spec.substitute import substitute
 from wardian.store.store import Store
-
-
-class Line(Said, Task, Protocol):
-    """One line of a progress display: words, and how far a download is."""
-
-
-class Display(Protocol):
-    """What ``Console.progress`` yields."""
-
-    def task(self, title: str, total: float | None = None) -> AbstractContextManager[Line]:
-        """Show one piece of work."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -59,14 +45,14 @@ def opened(
     environ: Mapping[str, str],
     substitutes: Mapping[str, str],
     indexes: tuple[str, ...],
-    display: Display,
+    display: Progress,
     upgrade: Upgrade,
     known: tuple[tuple[Base, str], ...] = (),
 ) -> Iterator[Session]:
     """Open what resolving needs; scratch files and connections end with the block."""
     machine = read_machine(environ)
     sources = Locked(store, host, machine, environ, substitutes, indexes)
-    site = Site(store, host, machine, sources, cache(lambda: namespace(host)), EPOCH, root, environ)
+    site = Site(store, host, machine, sources, namespace_of(host), EPOCH, root, environ)
     with (
         closing(sources),
         open_registry(environ, host.run, ca_bundle=machine.ca_bundle) as registry,

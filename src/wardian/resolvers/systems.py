@@ -12,7 +12,8 @@ from wardian.hosts.base import Host
 from wardian.hosts.machine import Machine
 from wardian.lock.model import Base, Deb, LockedImage
 from wardian.lock.pylock import GLIBC
-from wardian.registry.client import Progress, Registry
+from wardian.registry.client import Registry
+from wardian.registry.progress import Progress
 from wardian.resolvers import images
 from wardian.resolvers.apt import Apt, checked, glibc_in, glibc_of, python_in
 from wardian.resolvers.fetch import Fetcher, deb_file

@@ -2,17 +2,19 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from wardian.errors import WardianError
 from wardian.lock.model import Built, Deb, LockedImage, Tool
 from wardian.lock.pylock import Pinned, Target, normalised, write
-from wardian.plan.images import system as system_layers
-from wardian.plan.layers import Layer
 from wardian.resolvers.project import Chain, Locked
 from wardian.resolvers.python import Learn, Uv, Wanted, resolve
 from wardian.resolvers.systems import System
 from wardian.resolvers.upgrade import Upgrade
 from wardian.spec.models import Sdist
+
+if TYPE_CHECKING:
+    from wardian.plan.layers import Layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,11 @@ class Job:
         tables = {normalised(key): table for key, table in self.chain.variant.image.sdists.items()}
         return tables.get(name, Sdist())
 
-    def layers(self, debs: Sequence[Deb], epoch: int) -> tuple[Layer, ...]:
+    def layers(self, debs: Sequence[Deb], epoch: int) -> "tuple[Layer, ...]":
         """Its packages, and ``debs`` on top of them."""
-        return system_layers(self.chain.bottom, (*self.chain.beneath, self.so_far.entry), debs, epoch)
+        from wardian.plan.images import system
+
+        return system(self.chain.bottom, (*self.chain.beneath, self.so_far.entry), debs, epoch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO
 
 from wardian.command import Command
 from wardian.hosts.local import exit_code, kill
-from wardian.runs.supervise import Status
+from wardian.runs.supervise import Outcome, Status
 
 HEAD, TAIL = 1 << 20, 1 << 16  # bytes kept of each stream, from its beginning and its end
 _CHUNK = 65536
@@ -66,16 +66,18 @@ class Drain(threading.Thread):
 
 def capture(
     command: Command,
-    status: Status,
+    status: Status | None,
     *,
     environ: Mapping[str, str],
     timeout: float,
     expect: str = "",
     stop: threading.Event | None = None,
+    settle: Callable[[Outcome], Outcome] = lambda outcome: outcome,
 ) -> Captured:
     """Run a command that dies with its parent (see ``Runtime.ready``); ``timeout`` seconds on, all in it is killed.
 
-    ``stop`` ends it early. Safe to call from several threads.
+    ``stop`` ends it early. Without ``status`` the command is an engine's client, and ``settle`` tells whether its exit
+    code is the program's. Safe to call from several threads.
     """
     begun = time.monotonic()
     child = subprocess.Popen(
@@ -85,7 +87,7 @@ def capture(
         stderr=subprocess.PIPE,
         env={**environ, **command.env},
         start_new_session=True,
-        pass_fds=(status.fd,),
+        pass_fds=(status.fd,) if status else (),
     )
     assert child.stdout is not None
     assert child.stderr is not None
@@ -100,10 +102,15 @@ def capture(
         drain.join()
     child.stdout.close()
     child.stderr.close()
-    code = status.get("exit-code")
+    outcome = Outcome(exit_code(child.returncode))
+    if status:
+        code = status.get("exit-code")
+        outcome = Outcome(outcome.code if code is None else code, started=code is not None)
+    elif not timed_out:
+        outcome = settle(outcome)
     return Captured(
-        code=code if code is not None else exit_code(child.returncode),
-        started=code is not None or timed_out,
+        code=outcome.code,
+        started=outcome.started or timed_out,
         timed_out=timed_out,
         seconds=time.monotonic() - begun,
         stdout=drains[0].kept(),

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import secrets
 import socket
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from wardian.command import SECRET
 from wardian.plan.containers import Bind
 from wardian.runs.processes import Process
 
@@ -17,8 +17,6 @@ FILE = "record.json"
 LOG = "log"
 PATCH = "code.patch"
 State = Literal["running", "finished", "failed", "lost"]
-# Values under such names are not written down, however they came into the environment.
-SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,8 @@ class Record:
     detached: bool = False
     code: Code = Code()
     of: str | None = None  # the run that this one reproduces
+    service: str | None = None  # the service of the file that this run is
+    definition: str | None = None  # the digest of all that decided it, see plan.services
     started: str | None = None
     finished: str | None = None
     seconds: float | None = None
@@ -68,6 +68,9 @@ class Record:
     signal: int | None = None
     supervisor: Process | None = None
     init: Process | None = None  # the sandbox's first process
+    fix_perms: bool = False  # what other users wrote under the mounts was to be given to the caller
+    engine: str = "sandbox"
+    container: str | None = None  # what an engine calls it
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON data."""

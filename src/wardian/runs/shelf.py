@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,7 @@ class Shelf:
                 raise WardianError(f"{word!r} begins the ids of {len(wanted)} runs: {ids}")
             if wanted:
                 return wanted[0]
-        raise WardianError(f"there is no run {word!r} of this project", hint="type: wardian runs")
+        raise _unknown(word, runs, self.state.parent)
 
     def _ours(self, run: Run) -> bool:
         return run.record.project is None or Path(run.record.project) == self.state.parent
@@ -82,6 +82,18 @@ class Shelf:
                 yield Run(read(entry).now(), entry)
             except (OSError, ValueError):
                 continue
+
+
+def _unknown(word: str, runs: Sequence[Run], project: Path) -> WardianError:
+    """The error for a word that means no run, with the name that was probably meant, or where nothing was run."""
+    if not runs:
+        said = f"there is no run {word!r}: nothing was run in {project}"
+        return WardianError(said, hint="go to the project's folder, or name it with -C")
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, ["@last", *(run.record.name for run in runs if run.record.name)], n=1)
+    hint = f"did you mean {near[0]}?" if near else "type: wardian runs"
+    return WardianError(f"there is no run {word!r} of {project}", hint=hint)
 
 
 def _folder(parent: Path, run_id: str) -> Path:

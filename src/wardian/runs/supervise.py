@@ -22,6 +22,8 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from wardian.command import Command
+from wardian.hosts.local import kill
+from wardian.hosts.sandbox import DIES
 from wardian.runs.processes import begun, children, end_all, parent, program
 from wardian.runs.terminal import Streams
 
@@ -90,24 +92,38 @@ def attend(
     streams: Streams,
     *,
     environ: Mapping[str, str] = os.environ,
-    started: Callable[[int], None] = lambda _: None,
+    started: Callable[[int | None], None] = lambda _: None,
+    watch: Command | None = None,
+    send: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Run a command to its end and return the program's exit code. Call it from the main thread.
 
     With ``status``, the command is a sandbox: signals go to the program in it, and ``started`` is called with the
     number of the sandbox's first process once the program is there (never, when it ends before anyone looks). Without,
     signals go to the command itself. The command's environment is added to ``environ``.
+
+    With ``watch`` too, the command is an engine's client, which hands signals on, and ``watch`` is a command that
+    prints ``{"start": 1}`` once the engine has started the program; signals wait until then. ``send`` signals the
+    program without the client, where that hands signals on badly.
     """
     _subreaper(on=True)
     try:
-        with _signals() as (taken, before):
-            child = _start(replace(command, env={**environ, **command.env}), status, streams, before)
+        with _signals() as (taken, before), _watching(watch, status, environ) as told:
+            whole = replace(command, env={**environ, **command.env})
+            child = _start(whole, None if watch else status, streams, before)
             with streams.copying():
-                outcome = _Watch(child.pid, status, taken, streams, started=started).wait()
+                outcome = _Watch(child.pid, status, taken, streams, started=started, told=told, send=send).wait()
                 child.returncode = outcome.code  # it is reaped: Popen must not wait for the number again
             return outcome
     finally:
         _subreaper(on=False)
+
+
+def unread(descriptor: int) -> bool:
+    """Whether the other end of a pipe is closed for good. Source: poll(2), POLLERR."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def fork_and_wait(become: Callable[[], NoReturn]) -> int:
@@ -137,6 +153,30 @@ def _signals() -> Iterator[tuple[int, set[int]]]:
 
 def _subreaper(*, on: bool) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
+
+
+@contextmanager
+def _watching(
+    watch: Command | None, status: Status | None, environ: Mapping[str, str]
+) -> "Iterator[subprocess.Popen[bytes] | None]":
+    """The command that tells of an engine's start, while the block runs and no longer than this process lives."""
+    if watch is None or status is None:
+        yield None
+        return
+    child = subprocess.Popen(
+        (*DIES, *watch.argv),
+        stdin=subprocess.DEVNULL,
+        stdout=status.fd,
+        stderr=subprocess.DEVNULL,
+        env={**environ, **watch.env},
+        start_new_session=True,
+    )
+    os.close(status.fd)
+    status.fd = -1
+    try:
+        yield child
+    finally:
+        kill(child)
 
 
 def _start(command: Command, status: Status | None, streams: Streams, mask: Iterable[int]) -> "subprocess.Popen[bytes]":
@@ -171,18 +211,25 @@ class _Watch:
         taken: int,
         streams: Streams,
         *,
-        started: Callable[[int], None] | None = None,
+        started: Callable[[int | None], None] | None = None,
+        told: "subprocess.Popen[bytes] | None" = None,
+        send: Callable[[int], None] | None = None,
     ) -> None:
         self._pid = pid
         self._status = status
         self._taken = taken
         self._streams = streams
         self._started = started if status else None
+        self._told = told
+        self._send = send
         self._pending: list[int] = []
 
     def wait(self) -> Outcome:
         """The end of the child; when a signal ended bwrap alone, the end of what it left."""
         ended = self._until_exit(self._pid)
+        if self._told:
+            self._announce()
+            return Outcome(os.waitstatus_to_exitcode(ended) if os.WIFEXITED(ended) else 128 + os.WTERMSIG(ended))
         init = self._status.get("child-pid") if self._status else None
         if os.WIFEXITED(ended):
             code = self._status.get("exit-code") if self._status else os.WEXITSTATUS(ended)
@@ -211,6 +258,11 @@ class _Watch:
                 return status
 
     def _announce(self) -> None:
+        if self._started and self._told:
+            if self._engine_started():
+                self._started(None)
+                self._started = None
+            return
         init = self._status.get("child-pid") if self._started and self._status else None
         if self._started and init and begun(init):
             self._started(init)
@@ -222,7 +274,7 @@ class _Watch:
             return
         for number in self._pending:
             try:
-                os.kill(target, number)
+                self._send(number) if self._send else os.kill(target, number)
             except ProcessLookupError:
                 pass
             except PermissionError:  # the program became another user of its range of ids: all we can do is end it
@@ -233,8 +285,16 @@ class _Watch:
     def _program(self) -> int | None:
         if self._status is None:
             return self._pid
+        if self._told:
+            return self._pid if self._engine_started() else None
         init = self._status.get("child-pid")
         return program(init) if init else None
+
+    def _engine_started(self) -> bool:
+        """Whether the engine said so; one that does not speak is taken to have started what it was told to."""
+        assert self._status is not None
+        assert self._told is not None
+        return self._status.get("start") is not None or self._told.poll() is not None
 
     def _outlive(self, init: int) -> Outcome:
         """Wait for the program after bwrap's outer process died, then for the sandbox's first process, our child now.

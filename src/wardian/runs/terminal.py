@@ -8,6 +8,7 @@ import struct
 import sys
 import termios
 import threading
+import tty as terminals
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -76,12 +77,15 @@ def handed_through() -> Streams:
     return Streams(own_group=not _in_foreground())
 
 
-def streams(*, tty: bool | None) -> Streams:
-    """The streams for a program that wants a terminal (True), wants none (False), or takes what is there (None)."""
+def streams(*, tty: bool | None, raw: bool = False) -> Streams:
+    """The streams for a program that wants a terminal (True), wants none (False), or takes what is there (None).
+
+    ``raw``: the program has a terminal of an engine's, to which its client hands what comes through the one made here.
+    """
     have = sys.__stdin__ is not None and os.isatty(0) and os.isatty(1)
     if tty is None or tty == have:
         return handed_through()
-    return _pseudo_terminal() if tty else _pipes()
+    return _pseudo_terminal(raw=raw) if tty else _pipes()
 
 
 def wants_tty(*, tty: bool | None) -> bool:
@@ -119,9 +123,11 @@ def _every_key() -> Iterator[None]:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
-def _pseudo_terminal() -> Streams:
+def _pseudo_terminal(*, raw: bool) -> Streams:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, _our_size() or struct.pack("HHHH", 24, 80, 0, 0))
+    if raw:
+        terminals.setraw(theirs)
     settings = termios.tcgetattr(theirs)
     settings[1] &= ~termios.ONLCR  # bytes arrive as they were written: no \r that a pipe would not have
     termios.tcsetattr(theirs, termios.TCSANOW, settings)

@@ -1,8 +1,9 @@
 """The runtime that needs no engine: unpacked layers in an overlay, bubblewrap around the program."""
 
 import os
+import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,29 +11,39 @@ from pathlib import Path
 from wardian.command import Command
 from wardian.errors import EngineFailed
 from wardian.hosts import sandbox
+from wardian.hosts.base import Host
 from wardian.hosts.cdi import FOLDERS, devices, sonames
 from wardian.hosts.rootfs import Tree
 from wardian.plan.containers import Bind, Container, User
 from wardian.plan.devices import Edits
-from wardian.plan.identity import group, passwd
+from wardian.plan.identity import group, passwd, renamed
+from wardian.runs.processes import end_all, program
 from wardian.runs.record import Record
 from wardian.runtimes.base import Missing, Place, Ready, engine
+from wardian.runtimes.bytecode import with_bytecode
+from wardian.runtimes.owners import restore_as_root
+from wardian.runtimes.program import KERNELS, UNKNOWN, on_host
+from wardian.runtimes.program import missing as program_missing
 from wardian.store import unpacked
+from wardian.store.listing import LARGEST, Seen
 
 HOST_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/hostname")
 SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
-LARGEST = 2**31 - 1  # bwrap reads --uid as an int
-STAND_IN = 1000  # inside, for a caller whose uid bwrap cannot read; on the host everything stays the caller's
 
 
 @contextmanager
 def ready(
-    container: Container, place: Place, *, status_fd: int | None = None, die_with_parent: bool = True
+    container: Container,
+    place: Place,
+    *,
+    name: str | None = None,  # noqa: ARG001 - a sandbox needs none
+    status_fd: int | None = None,
+    die_with_parent: bool = True,
 ) -> Iterator[Ready]:
     """Unpack the image where it is not yet, make a scratch folder, and yield the command; the scratch ends with it."""
     with engine():
         inside = sandbox.namespace(place.host)
-        lowers = layers(container.image, place, inside)
+        lowers = with_bytecode(layers(container.image, place, inside), container.env.get("PATH", ""), place, inside)
         edits = device_edits(container)
         scratch = place.store.temporary()
     run_dir = None
@@ -53,23 +64,58 @@ def ready(
         place.host.run(inside.command("rm", "-rf", "--", str(scratch)))
 
 
-def enter(record: Record, argv: tuple[str, ...], workdir: str | None, env: Mapping[str, str]) -> Command:
+def enter(
+    record: Record,
+    argv: tuple[str, ...],
+    workdir: str | None,
+    env: Mapping[str, str],
+    *,
+    tty: bool,  # noqa: ARG001 - a terminal is handed through
+) -> Command:
     """Join the namespaces of the sandbox's first process; see ``runs.enter``."""
-    if record.sandbox is None:
-        state = "only starting" if record.state == "running" else record.state
-        raise EngineFailed(f"run {record.id} is not running: it is {state}")
-    program = (sys.executable, "-P", "-m", "wardian.runs.enter", str(record.sandbox.pid), workdir or record.workdir)
+    init = record.sandbox
+    if init is None:
+        starting = record.state == "running"
+        state, hint = ("only starting", "type it again") if starting else (record.state, "type: wardian ps")
+        raise EngineFailed(f"run {record.id} is not running: it is {state}", hint=hint)
+    program = (sys.executable, "-P", "-m", "wardian.runs.enter", str(init.pid), workdir or record.workdir)
     return Command((*program, *argv), env=sandbox.carried(env), changes=True)
 
 
-def shell(image: str, place: Place) -> str:
+def alive(records: Sequence[Record], host: Host) -> set[str]:  # noqa: ARG001 - the kernel is asked, not the host
+    """Which of these runs still have a first process."""
+    return {record.id for record in records if record.sandbox}
+
+
+def send(record: Record, number: int, host: Host) -> None:  # noqa: ARG001 - as above
+    """Send the program a signal; SIGKILL ends all that is in the sandbox."""
+    init = record.sandbox  # asked once: it may end at any time
+    if init is None:
+        return
+    target = init.pid if number == signal.SIGKILL else program(init.pid)
+    try:
+        if target:
+            os.kill(target, number)
+    except ProcessLookupError:
+        pass
+    except PermissionError:  # it became another user of its range of ids
+        end_all(init.pid)
+
+
+def restore(container: Container, since: float, place: Place) -> None:
+    """Only a real root's sandbox has real other users; in a plain user's, all files are the caller's already."""
+    if os.getuid() == 0 and container.user.uid:
+        restore_as_root(container, since, place)
+
+
+def shell(image: str, place: Place) -> tuple[str, ...]:
     """The image's bash, or its sh where it has none."""
     with engine():
         tree = Tree(layers(image, place, sandbox.namespace(place.host)))
         found = next((path for path in SHELLS if tree.find(path)), None)
     if found is None:
         raise EngineFailed("the image has no shell", hint="type: wardian run -- PROGRAM")
-    return found
+    return (found,)
 
 
 def layers(image: str, place: Place, inside: sandbox.Namespace) -> tuple[str, ...]:
@@ -123,10 +169,7 @@ def _sandbox(
 
 def _fitting(user: User) -> User:
     """The user with ids that bwrap can read. A real root needs no such help: its programs run with the real ids."""
-    if os.getuid() == 0 or max(user.uid, user.gid) <= LARGEST:
-        return user
-    uid, gid = (one if one <= LARGEST else STAND_IN for one in (user.uid, user.gid))
-    return User(user.mode, uid, gid, user.name, user.home)
+    return user if os.getuid() == 0 else renamed(user)
 
 
 def _files(tree: Tree, user: User, scratch: Path) -> tuple[Bind, ...]:
@@ -142,9 +185,12 @@ def _files(tree: Tree, user: User, scratch: Path) -> tuple[Bind, ...]:
 
 
 def _text(tree: Tree, path: str) -> str:
+    """A small file of the image, "" where there is none. An image of others may have anything there, a FIFO too."""
     found = tree.find(path)
-    if found is None:
+    if found is None or not found.is_file():
         return ""
+    if found.stat().st_size > LARGEST:
+        raise EngineFailed(f"{path} of the image has {found.stat().st_size} bytes: too many to read at once")
     with suppress(OSError):
         return found.read_text(encoding="utf-8", errors="surrogateescape")
     return ""
@@ -160,47 +206,18 @@ def _folders(tree: Tree, container: Container, user: User) -> tuple[tuple[str, i
 
 
 def missing(made: sandbox.Sandbox) -> Missing | None:
-    """What execvp(3) would fail with, found before anything starts, so that the exit code is a shell's."""
+    """What is wrong with the program of a sandbox, seen through its layers and binds."""
     tree = Tree(made.lowers)
     for bind in sandbox.ordered(made.binds):
         there, source = tree.find(bind.target), Path(bind.source)
         if there is not None and source.exists() and there.is_dir() != source.is_dir():
             raise EngineFailed(f"cannot bind {source} to {bind.target}: only one of them is a folder")
         tree = tree.over(tree.resolve(bind.target), bind.source)
-    program = made.argv[0]
-    if not program:
-        return Missing("the program's name is empty: command not found", 127)
-    if "/" in program:
-        return _at(tree, program if program.startswith("/") else f"{made.workdir}/{program}", program)
-    faults = []
-    for folder in made.env.get("PATH", "/bin:/usr/bin").split(":"):
-        path = f"{folder if folder.startswith('/') else made.workdir + '/' + folder}/{program}"
-        fault = _at(tree, path, program)
-        if fault is None:
-            return None
-        faults.append(fault)
-    return next((fault for fault in faults if fault.code == 126), faults[0])
 
+    def look(path: str) -> Seen | None:
+        if tree.resolve(path).startswith(KERNELS):
+            return UNKNOWN
+        found = tree.find(path)
+        return on_host(found) if found else None
 
-def _at(tree: Tree, path: str, name: str) -> Missing | None:
-    """What is wrong with one file as a program; None when nothing is, or when it cannot be told from here."""
-    if tree.resolve(path).startswith(("/proc/", "/dev/", "/sys/", "/tmp/")):  # noqa: S108 - inside the sandbox
-        return None
-    found = tree.find(path)
-    if found is None:
-        return Missing(f"{name}: command not found in the image", 127)
-    if found.is_dir():
-        return Missing(f"{name}: is a directory", 126)
-    try:
-        if not found.stat().st_mode & 0o111:
-            return Missing(f"{name}: not executable", 126)
-        with found.open("rb") as file:
-            start = file.read(256)
-    except OSError:
-        return None
-    if start.startswith(b"#!"):
-        words = start[2:].split(b"\n", 1)[0].split()
-        interpreter = os.fsdecode(words[0]) if words else ""
-        if interpreter.startswith("/") and tree.find(interpreter) is None:
-            return Missing(f"{name}: its interpreter {interpreter} is not in the image", 127)
-    return None
+    return program_missing(made.argv, made.env, made.workdir, look)

@@ -8,6 +8,7 @@ from wardian.errors import Fault
 from wardian.spec.matrix import PLACEHOLDER, Variant, expansion
 from wardian.spec.models import Image, Spec
 from wardian.spec.paths import text
+from wardian.spec.services import check_services
 
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")  # Source: OCI distribution-spec, "Pulling manifests"
 AXIS_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -36,13 +37,18 @@ def check(spec: Spec, doubtful: Iterable[str] = ()) -> list[Fault]:
     faults += _alike(variants)
     faults += _tags(variants)
     faults += _cuda_names(variants)
-    faults += _run_image(spec, unsure, variants)
+    faults += _run_image("run.image", spec.run.image, spec, unsure, variants)
+    for name, service in spec.services.items():
+        faults += _run_image(text(("services", name, "image")), service.image, spec, unsure, variants)
+    faults += check_services(spec)
+    faults += _service_secrets(spec)
     return list(dict.fromkeys(faults))
 
 
-def _run_image(spec: Spec, doubtful: set[str], variants: tuple[Variant, ...]) -> Iterator[Fault]:
+def _run_image(
+    place: str, wanted: str | None, spec: Spec, doubtful: set[str], variants: tuple[Variant, ...]
+) -> Iterator[Fault]:
     """A name of no image. One with a registry, tag or digest means any image: ``TRAINER_IMAGE`` of another project."""
-    wanted = spec.run.image
     if wanted is None or ({":", "/"} & set(wanted) and REFERENCE.fullmatch(wanted)):
         return
     name = wanted.partition("[")[0]
@@ -52,10 +58,19 @@ def _run_image(spec: Spec, doubtful: set[str], variants: tuple[Variant, ...]) ->
     there = [variant.id for variant in variants if variant.name == name] or sorted(known)
     near = get_close_matches(wanted, there, n=1)
     yield Fault(
-        "run.image",
+        place,
         f"there is no image {wanted!r}",
         hint=f"did you mean {near[0]}?" if near else f"there is: {', '.join(there)}",
     )
+
+
+def _service_secrets(spec: Spec) -> Iterator[Fault]:
+    """Secrets as values: they would stand in the compose file that is rendered."""
+    for name, service in spec.services.items():
+        for variable, value in service.env.items():
+            if value and SECRET.search(variable.upper()):
+                hint = f'write env-pass = ["{variable}"]'
+                yield Fault(text(("services", name, "env", variable)), "looks like a secret", hint=hint)
 
 
 def _base(name: str, image: Image) -> Iterator[Fault]:

@@ -17,6 +17,7 @@ PATTERNS = {
     r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$": "must be lower-case letters and digits, with single . _ - between them",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "must be the name of an environment variable",
     r"^/": "must be an absolute path",
+    r"^(?:/|@site-packages/[^/])": "must be an absolute path, or @site-packages/PACKAGE",
     r"^3\.[0-9]+$": 'must be a Python version such as "3.11"',
     r"^(host|root|[0-9]+:[0-9]+)$": 'must be "host", "root" or "uid:gid"',
     r"^linux/[a-z0-9]+(?:/v[0-9])?$": 'must be a platform such as "linux/amd64"',
@@ -136,6 +137,8 @@ def _take_out(left: dict[str, Any], kind: str, path: Path, doubtful: set[str]) -
         if whole or path[2] in DECISIVE:
             doubtful.add(str(path[1]))
             path = path[:2] if whole else path[:3]
+    if path[:1] == ("services",):
+        path = path[:3]  # what is left of a broken part of a service says nothing
     if path[-1:] == ("[key]",) or kind == "missing":
         path = path[:-1]
     while path and isinstance(path[-1], int):

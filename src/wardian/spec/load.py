@@ -127,7 +127,7 @@ def _interpolated(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[d
             return value
 
     copy = deepcopy(data)
-    for table in ("run", "mounts"):
+    for table in ("run", "mounts", "services"):
         if table in copy:
             copy[table] = filled(copy[table], (table,))
     return copy, faults
@@ -138,7 +138,10 @@ def _validated(data: dict[str, Any], *, skip: set[str]) -> tuple[Spec | None, li
     try:
         spec = Spec.model_validate(data, by_alias=True, by_name=False)
     except ValidationError as error:
-        faults = [fault for fault in explain(error, data) if fault.path not in skip]
+        unfilled = skip | {
+            path.rpartition("[")[0] for path in skip if path.endswith("]")
+        }  # a list with such an element
+        faults = [fault for fault in explain(error, data) if fault.path not in unfilled]
         rest, doubtful = salvage(data)
         return rest, faults + (check(rest, doubtful) if rest else [])
     return spec, check(spec)

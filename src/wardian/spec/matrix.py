@@ -211,6 +211,16 @@ def _tags(image: Image, axes: Axes, *, first: bool) -> list[str]:
     return [tag for tag in tags if first or PLACEHOLDER.search(tag)]
 
 
+def may_be(tag: str, template: str) -> bool:
+    """Whether a tag is what a template becomes, whatever fills the placeholders that it still has.
+
+    >>> may_be("torch2.4.0-cpu", "torch{version:torch}"), may_be("latest", "v{python}")
+    (True, False)
+    """
+    parts = PLACEHOLDER.sub("\0", template).split("\0")
+    return re.fullmatch("[A-Za-z0-9_.-]+".join(map(re.escape, parts)), tag) is not None
+
+
 def fill(template: str, axes: Axes) -> str:
     """Replace ``{axis}``, ``{axis:nodot}`` (``1241``), ``{axis:cu}`` (``cu124``). Other braces and ``${axis}`` stay.
 

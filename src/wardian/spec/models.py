@@ -1,5 +1,6 @@
 """What the user may write: the tables of ``wardian.toml`` as pydantic models."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -93,25 +94,134 @@ class Image(Table):
     )
 
 
+class Build(Table):
+    """How images are built here."""
+
+    engine: Literal["sandbox", "docker", "podman"] = Field(
+        "sandbox", description="what executes `apt` and `run` steps; the layers are the same"
+    )
+
+
 class Run(Table):
     """Defaults of ``run``, ``shell`` and ``exec``. ``${NAME}`` is filled in from the environment and ``.env``."""
 
     image: str | None = Field(None, description="the image to run in: one of this file, or a reference")
     gpus: str = Field("auto", description="auto, all, none, a count, or ids with commas")
     shm: Size = Field(64 * 1024**2, description='size of /dev/shm, bytes or "16g"')
+    engine: Literal["auto", "sandbox", "docker", "podman"] = Field(
+        "auto", description="what runs containers: auto takes the sandbox, else docker, else podman"
+    )
     user: str = Field("host", pattern=r"^(host|root|[0-9]+:[0-9]+)$", description='host, root or "uid:gid"')
+    fix_perms: bool = Field(default=False, description="give what other users wrote under mounts to the caller")
     env: dict[EnvName, str] = Field({}, description="environment of the program")
     env_pass: tuple[EnvName, ...] = Field((), description="variables handed over by name: the place for secrets")
     ports: dict[Name, Annotated[int, Field(ge=1, le=65535)]] = Field({}, description="name → port")
+    forward: tuple[Literal["x11", "ssh-agent"], ...] = Field(
+        (), description="what of this session the program may use, where there is one: x11, ssh-agent"
+    )
+
+
+class OnCluster(Table):
+    """A mount on a cluster, where paths are others."""
+
+    path: str | None = Field(None, description="path on the cluster, instead of the source")
+    sync: bool = Field(default=False, description="copy the source there before a job starts")
 
 
 class Mount(Table):
-    """A path of this machine inside the container."""
+    """A path of this machine inside the container, over what the image has there."""
 
-    source: str = Field(description="path on this machine, relative to the project")
-    target: Absolute = Field(description="absolute path in the container")
-    enabled: bool = Field(default=True, description="false: keep it, but do not mount it")
+    source: str | None = Field(None, description="path on this machine, relative to the project")
+    target: str = Field(
+        pattern=r"^(?:/|@site-packages/[^/])",
+        description="absolute path in the container, or @site-packages/PACKAGE: over an installed package",
+    )
+    enabled: bool | None = Field(None, description="false: keep it, but do not mount it; default: with a source, true")
     read_only: bool = Field(default=False, description="the program cannot write to it")
+    cluster: OnCluster = Field(OnCluster(), description="where it is on a cluster")
+
+    @property
+    def on(self) -> bool:
+        """Whether it is to be mounted."""
+        return self.source is not None if self.enabled is None else self.enabled
+
+
+def _port(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}", value) else value
+
+
+def _ports(value: Any) -> Any:
+    """A list of ports names each by its number."""
+    if not isinstance(value, list | tuple):
+        return value
+    for one in value:
+        if type(_port(one)) is not int or not 1 <= _port(one) <= 65535:
+            message = f"{one!r} is not a port"
+            raise ValueError(message)
+    return {str(port): port for port in value}
+
+
+def _tcp(value: Any) -> Any:
+    if value is False:
+        message = "must be true (the first port) or a port"
+        raise ValueError(message)
+    return 0 if value is True else _port(value)
+
+
+def _line(value: Any) -> Any:
+    return ["sh", "-c", value] if isinstance(value, str) else value
+
+
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_port, json_schema_input_type=int | str)]
+Ports = dict[Name, Port]
+Words = Annotated[tuple[str, ...], BeforeValidator(_line, json_schema_input_type=str | list[str])]
+
+
+class Ready(Table):
+    """How one knows that a service can be used: one of http, tcp, command and log."""
+
+    http: Absolute | None = Field(None, description="path that is answered with a status below 400, on the first port")
+    tcp: Annotated[int, Field(ge=0, le=65535), BeforeValidator(_tcp, json_schema_input_type=bool | int)] | None = Field(
+        None, description="true (the first port), or a port: somebody listens on it"
+    )
+    command: Words | None = Field(
+        None, description="a shell line, or words, that exit with 0 inside the service's container"
+    )
+    log: str | None = Field(None, description="a regular expression that is found in what the service writes")
+    timeout: Duration = Field(60.0, gt=0, description='seconds, or "60s", "5m": by then it must be ready')
+    interval: Duration = Field(0.5, gt=0, description="time between two looks")
+
+
+class Service(Table):
+    """A program that others talk to. ``${NAME}`` is filled in from the environment and ``.env``."""
+
+    use: Literal["jupyter", "tensorboard", "debugpy"] | None = Field(None, description="a ready-made service")
+    image: str | None = Field(None, description="the image to run in; default: [run].image")
+    command: Words | None = Field(None, description="a shell line, or words; default: the image's")
+    ports: Annotated[Ports, BeforeValidator(_ports, json_schema_input_type=Ports | list[int | str])] = Field(
+        {}, description="name → port, or a list of ports; the first is the one that others are told"
+    )
+    ready: Ready | None = Field(None, description="when it can be used; default: when it has run for a second")
+    profiles: tuple[Name, ...] = Field((), description="started with one of these; none: always started")
+    depends_on: tuple[str, ...] = Field((), description="services that must be ready before this one starts")
+    volumes: tuple[str, ...] = Field(
+        (), description='"NAME:/path[:ro][:shared]" is kept between runs, "./folder:/path[:ro]" is a folder of yours'
+    )
+    env: dict[EnvName, str] = Field({}, description="environment of the service")
+    env_pass: tuple[EnvName, ...] = Field((), description="variables handed over by name: the place for secrets")
+    user: str | None = Field(
+        None, pattern=r"^(host|root|[0-9]+:[0-9]+)$", description='host, root or "uid:gid"; default: [run].user'
+    )
+    shm: Size | None = Field(None, description="size of /dev/shm; default: [run].shm")
+    gpus: str = Field("none", description="none, auto, all, a count, or ids with commas")
+
+
+class Ci(Table):
+    """What happens to images in a registry as time goes by."""
+
+    retention: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        {}, description='pattern of tags → how many images `registry prune` keeps: { "nightly-*" = 3 }'
+    )
 
 
 class Spec(Table):
@@ -119,8 +229,11 @@ class Spec(Table):
 
     project: Project = Field(description="the project itself")
     images: dict[Name, Image] = Field(min_length=1, description="name → image")
+    build: Build = Field(Build(), description="how images are built")
     run: Run = Field(Run(), description="defaults of run and shell")
     mounts: dict[Name, Mount] = Field({}, description="name → mount")
+    services: dict[Name, Service] = Field({}, description="name → service, started by `wardian up`")
+    ci: Ci = Field(Ci(), description="retention in a registry")
     substitutes: dict[str, str] = Field(
         {}, description="reference or URL prefix (a trailing * matches the rest) → what to use here instead"
     )

@@ -16,8 +16,10 @@ Kind = Literal["default", "file", "user", "local", "environment", "flag"]
 
 # Variables that steer the program, or that it sets for programs in containers: not settings of a project.
 # WARDIAN_IMAGE and WARDIAN_RUN are told to programs; so the whole table [run] has no variable, only its keys have.
-RESERVED = frozenset(f"WARDIAN_{name}" for name in ("HOME", "CONFIG", "IMAGE", "RUN", "REQUIRE_ENGINES", "COMPLETE"))
-OURS = ("WARDIAN_PORT_", "WARDIAN_SANDBOX_")
+RESERVED = frozenset(
+    f"WARDIAN_{name}" for name in ("HOME", "CONFIG", "IMAGE", "RUN", "REQUIRE_ENGINES", "COMPLETE", "PORT", "LISTEN")
+)
+OURS = ("WARDIAN_PORT_", "WARDIAN_SANDBOX_", "WARDIAN_SERVICE_")
 POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 FLAG = re.compile(r"""((?:"(?:\\.|[^"\\])*"|'[^']*'|[^="'])*)=(.*)""", re.DOTALL)
 

@@ -127,15 +127,15 @@ def contents(store: Store, manifest: str) -> Contents:
 
 
 def read(store: Store, manifest: str, whole: Contents, path: str, limit: int = 64 << 20) -> bytes | None:
-    """The bytes of a file of an image; None when there is no such file."""
+    """The bytes of a file of an image; None when there is no such file. Raises for one that is too large."""
     real = whole.resolve(path)
     placed = whole.entries.get(real) if real else None
     if placed is None or placed.entry.kind != "file":
         return None
-    if placed.entry.size > limit:
-        raise WardianError(f"{path} has {placed.entry.size} bytes: too many to read at once")
-    for at, (_, content) in enumerate(walk(store, store.manifest(manifest).layers[placed.layer])):
+    for at, (entry, content) in enumerate(walk(store, store.manifest(manifest).layers[placed.layer])):
         if at == placed.at:
+            if entry.size > limit:  # asked of the layer itself: a listing knows no sizes
+                raise WardianError(f"{path} has {entry.size} bytes: too many to read at once")
             return b"".join(content)
     return None
 

@@ -5,7 +5,7 @@ Everything is written beside its place and renamed when it is whole. The same im
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -50,6 +50,12 @@ def export_docker(store: Store, image: Tagged, target: Path, *, force: bool = Fa
 
     Source: https://github.com/moby/docker-image-spec (v1.2, "Combined Image JSON + Filesystem Changeset Format").
     """
+    with replacing_file(target, force=force) as out:
+        stream_docker(store, image, out)
+
+
+def stream_docker(store: Store, image: Tagged, out: IO[bytes], sent: Callable[[int], None] = lambda _: None) -> None:
+    """Write that archive to a stream; ``sent`` hears of each blob's bytes."""
     manifest = store.manifest(image.descriptor.digest)
     listed = [
         {
@@ -59,8 +65,7 @@ def export_docker(store: Store, image: Tagged, target: Path, *, force: bool = Fa
         }
     ]
     documents = {"index.json": _index(image), "manifest.json": canonical(listed), "oci-layout": _LAYOUT}
-    with replacing_file(target, force=force) as out:
-        _archive(store, blobs(store, image.descriptor), documents, out)
+    _archive(store, blobs(store, image.descriptor), documents, out, sent)
 
 
 def blobs(store: Store, image: Descriptor) -> list[Descriptor]:
@@ -173,8 +178,14 @@ def _name(image: Tagged) -> Reference:
     return Reference(named.registry, named.repository, named.tag or "latest")
 
 
-def _archive(store: Store, content: list[Descriptor], documents: dict[str, bytes], out: IO[bytes]) -> None:
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+def _archive(
+    store: Store,
+    content: list[Descriptor],
+    documents: dict[str, bytes],
+    out: IO[bytes],
+    sent: Callable[[int], None] = lambda _: None,
+) -> None:
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for folder in ("blobs", "blobs/sha256"):
             entry = _entry(folder, 0)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
@@ -182,6 +193,7 @@ def _archive(store: Store, content: list[Descriptor], documents: dict[str, bytes
         for blob in content:
             with verified(store, blob) as file:
                 tar.addfile(_entry(f"blobs/sha256/{hexadecimal(blob.digest)}", blob.size), file)
+            sent(blob.size)
         for name, document in sorted(documents.items()):
             tar.addfile(_entry(name, len(document)), BytesIO(document))
 

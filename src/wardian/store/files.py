@@ -5,10 +5,11 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO, cast
 
 from wardian.errors import DigestMismatch, WardianError
 from wardian.oci.digest import Hasher, hexadecimal
@@ -123,6 +124,38 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path)
 
 
+def write_all(file: BinaryIO, data: bytes, root: Path) -> None:
+    """Write all of ``data`` to an unbuffered file of the store at ``root``. Raises ``WardianError`` for a full disk."""
+    with explained(root):
+        left = memoryview(data)
+        while left:
+            left = left[file.write(left) or 0 :]
+
+
+class Guarded:
+    """A sink that ends a layer when its check raises: the build was stopped."""
+
+    def __init__(self, file: BinaryIO, root: Path, check: Callable[[], None]) -> None:
+        self._file = file
+        self._root = root
+        self._check = check
+
+    def write(self, data: bytes) -> int:
+        """Write all bytes. Raises ``WardianError`` when the disk is full."""
+        self._check()
+        write_all(self._file, data, self._root)
+        return len(data)
+
+
+@contextmanager
+def creating(path: Path, root: Path, check: Callable[[], None]) -> Iterator[Guarded]:
+    """A new file of the store at ``root``; ``check`` is called before each write."""
+    with explained(root):
+        file = cast("BinaryIO", path.open("xb", buffering=0))
+    with file:
+        yield Guarded(file, root, check)
+
+
 class BlobWriter:
     """A file object for one new blob: visible with ``commit``; leaving the block without it leaves nothing."""
 
@@ -131,7 +164,7 @@ class BlobWriter:
         self._blobs = blobs
         self._path = scratch / temporary_name()
         self._hasher = Hasher()
-        self._file = self._path.open("xb", buffering=0)
+        self._file = cast("BinaryIO", self._path.open("xb", buffering=0))
 
     @property
     def size(self) -> int:
@@ -140,10 +173,7 @@ class BlobWriter:
 
     def write(self, data: bytes) -> int:
         """Append bytes. Raises ``WardianError`` when the disk is full."""
-        with explained(self._root):
-            left = memoryview(data)
-            while left:
-                left = left[self._file.write(left) or 0 :]
+        write_all(self._file, data, self._root)
         return self._hasher.write(data)
 
     def commit(self, expected: str | None = None) -> str:

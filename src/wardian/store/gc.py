@@ -1,6 +1,5 @@
 """What nothing needs any more: listed first, removed only then, and never under a process that works on it."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from wardian.hosts.sandbox import Namespace
 from wardian.store.files import abandoned, remove_tree
 from wardian.store.reach import living, reach
 from wardian.store.store import Store
-from wardian.store.unpacked import is_done, marker, remove, removed_if_free, trees
+from wardian.store.unpacked import is_done, noted, remove, removed_if_free, trees
 
 DAY = 86400.0
 
@@ -21,7 +20,7 @@ DAY = 86400.0
 class Litter:
     """Something to remove: what kind it is, where, how many bytes, and why it is not needed."""
 
-    kind: str  # blob | unpacked | record | download | temporary | referrer
+    kind: str  # blob | unpacked | record | listing | download | temporary | referrer
     path: Path
     size: int
     why: str
@@ -42,6 +41,7 @@ def litter(store: Store, inside: Namespace | None, *, downloads: float = 30 * DA
         *_records(store, needed),
         *_blobs(store, needed),
         *_unpacked(store, inside, found.diff_ids),
+        *_listings(store, needed),
         *_downloads(store, time.time() - downloads),
         *_temporary(store),
     ]
@@ -99,10 +99,19 @@ def _blobs(store: Store, needed: set[str]) -> Iterator[Litter]:
             yield Litter("blob", path, path.stat().st_size, "no image has it")
 
 
+def _listings(store: Store, needed: set[str]) -> Iterator[Litter]:
+    folder = store.root / "listings"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name.partition(".")[0] not in needed:
+            yield Litter("listing", path, path.stat().st_size, "no image has it")
+
+
 def _unpacked(store: Store, inside: Namespace | None, needed: set[str]) -> Iterator[Litter]:
     for tree in trees(store, inside) if inside else ():
         if f"sha256:{tree.name[:64]}" not in needed:
             yield Litter("unpacked", tree, unpacked_size(tree), "no image has this layer")
+        elif (maker := noted(tree).get("made_by")) and maker not in needed:
+            yield Litter("unpacked", tree, unpacked_size(tree), "no image has the Python that made it")
         elif not is_done(tree):
             yield Litter("unpacked", tree, 0, "was never finished")
 
@@ -123,7 +132,5 @@ def _temporary(store: Store) -> Iterator[Litter]:
 
 def unpacked_size(tree: Path) -> int:
     """The bytes that a finished tree took when it was unpacked."""
-    try:
-        return int(json.loads(marker(tree).read_bytes())["size"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    size = noted(tree).get("size", 0)
+    return size if isinstance(size, int) else 0

@@ -1,10 +1,12 @@
 """What the store remembers of a layer that was built: the blob, and what lies in it."""
 
 import base64
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from wardian.oci.digest import is_digest
+from wardian.oci.layer import LayerBlob
 from wardian.oci.model import LAYER_GZIP, Descriptor
 
 
@@ -22,6 +24,12 @@ class LayerRecord:
     title: str
     packages: tuple[str, ...] = ()
     brought: tuple[tuple[str, bytes], ...] = ()
+
+    @classmethod
+    def of(cls, blob: LayerBlob, title: str, packages: Iterable[str] = ()) -> "LayerRecord":
+        """The record of a blob that was just written."""
+        known = tuple(sorted(packages))
+        return cls(blob.digest, blob.diff_id, blob.size, blob.unpacked_size, title, known, blob.brought)
 
     @property
     def descriptor(self) -> Descriptor:

@@ -3,6 +3,7 @@
     oci-layout, index.json      the layout; a reference is an annotation in the index
     blobs/sha256/<hex>          manifests, configs, layers; read-only, named by their digest
     layers/<key>.json           which blob a layer's key led to
+    listings/<hex>[.sites]      what lies where in a layer or an image, see ``store.listing`` and ``store.sites``
     unpacked/<diff-id hex>/     layers as folders, with a marker ``<diff-id hex>.done`` beside each
     downloads/<sha256>/<name>   wheels, Debian packages, source distributions
     tmp/, locks/                work in progress; lock files
@@ -15,8 +16,6 @@ import fcntl
 import hashlib
 import json
 import os
-import threading
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -38,6 +37,7 @@ from wardian.oci.model import (
 )
 from wardian.oci.reference import canonical_name
 from wardian.store.files import BlobWriter, explained, sync_folder, temporary_name, write_file
+from wardian.store.leases import Leases
 from wardian.store.record import LayerRecord
 
 SUBJECT = "dev.wardian.subject"
@@ -72,10 +72,7 @@ class Store:
         self.records = root / "layers"
         self.scratch = root / "tmp"
         self._use = root / "locks" / "use"  # leased by whoever writes or relies on blobs that no reference names yet
-        self._leases: dict[
-            Path, weakref.finalize[..., Store]
-        ] = {}  # each closes its file, at the latest with the store
-        self._leasing = threading.Lock()
+        self._leases = Leases()
 
     # ── blobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -137,8 +134,18 @@ class Store:
         with out:
             yield out
 
+    @contextmanager
+    def growing(self) -> Iterator[Path]:
+        """Where a new blob may be written by whoever hashes it, to be adopted; what is not adopted is removed."""
+        self.claim()
+        path = self.scratch / temporary_name()
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
     def adopt(self, path: Path, digest: str) -> Path:
-        """Make a file of the scratch folder the blob with this digest; the caller has verified it while it grew."""
+        """Make a file of the scratch folder the blob with this digest; the caller has hashed it while it grew."""
         with explained(self.root):
             with path.open("rb") as file:
                 os.fchmod(file.fileno(), 0o444)
@@ -279,28 +286,23 @@ class Store:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the store-wide lock ``name``, over threads and processes; a process that dies lets go of it."""
-        from filelock import FileLock
-
         self.prepare()
         readable = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)[:40]
         path = self.root / "locks" / f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
         with explained(self.root):
-            held = FileLock(path, thread_local=False)
-            held.acquire(poll_interval=0.02)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
-            held.release()
+            os.close(descriptor)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Have the store alone, to remove from it. Raises ``WardianError`` while another process writes blobs."""
         self.prepare()
-        path = self._use
-        with self._leasing:
-            if own := self._leases.pop(path, None):
-                own()
-        with explained(self.root), path.open("ab") as file:
+        self._leases.give_back(self._use)
+        with explained(self.root), self._use.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -318,21 +320,7 @@ class Store:
 
     def lease(self, path: Path) -> None:
         """Say, until this process ends, that ``path`` is in use. Raises ``FileNotFoundError`` when it is not there."""
-        with self._leasing:
-            if path in self._leases:
-                return
-            try:
-                descriptor = os.open(path, os.O_RDONLY)
-            except OSError as error:
-                if error.errno == errno.EMFILE:  # a lease less does no harm unless somebody prunes just now
-                    return
-                raise
-            lease = weakref.finalize(self, os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            if not _is_at(path, descriptor):
-                lease()
-                raise FileNotFoundError(errno.ENOENT, "removed before it could be leased", str(path))
-            self._leases[path] = lease
+        self._leases.take(path)
 
     def temporary(self, mark: str = "") -> Path:
         """A new empty folder on the store's file system, ``mark`` ending its name; whoever asked removes it."""
@@ -389,11 +377,3 @@ def _recorded(path: Path) -> LayerRecord | None:
         return LayerRecord.from_json(json.loads(path.read_bytes()))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether an open file is still the one at a path."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

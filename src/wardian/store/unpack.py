@@ -4,7 +4,7 @@ Layers come from registries and are not trusted: links are resolved inside the d
 nothing is written outside. Runs as a program of its own inside the namespace that owns unpacked trees:
 
     python -m wardian.store.unpack BLOB DESTINATION --xattr trusted|user [--diff-id D] [--no-owners]
-    python -m wardian.store.unpack --fingerprint TREE
+    python -m wardian.store.unpack --measure TREE
 
 Sources: https://github.com/opencontainers/image-spec/blob/main/layer.md, Documentation/filesystems/overlayfs.rst
 """
@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from wardian.errors import DigestMismatch, Unavailable, WardianError
+from wardian.errors import DigestMismatch, Unavailable, WardianError, told
 from wardian.oci.compression import chunks
 from wardian.oci.digest import Hasher
 from wardian.oci.links import followed
@@ -307,9 +307,12 @@ class _Writer:
                 raise
 
 
-def fingerprint(tree: Path) -> str:
-    """A digest of what changes when somebody edits a file of a tree; contents are not read."""
-    digest = hashlib.sha256()
+def measure(tree: Path) -> dict[str, str | int]:
+    """A ``fingerprint`` of what changes when somebody edits a file of a tree, and the ``size`` of all files, in bytes.
+
+    Contents are not read.
+    """
+    digest, total = hashlib.sha256(), 0
     waiting = [str(tree)]
     while waiting:
         folder = waiting.pop()
@@ -318,11 +321,12 @@ def fingerprint(tree: Path) -> str:
         for entry in inside:
             seen = entry.stat(follow_symlinks=False)
             size = 0 if stat.S_ISDIR(seen.st_mode) else seen.st_size
+            total += size
             said = (seen.st_mode, seen.st_uid, seen.st_gid, size, seen.st_mtime_ns)
             digest.update(os.fsencode(entry.path[len(str(tree)) :]) + f"\0{said}\n".encode())
             if stat.S_ISDIR(seen.st_mode):
                 waiting.append(entry.path)
-    return digest.hexdigest()
+    return {"fingerprint": digest.hexdigest(), "size": total}
 
 
 def _is_whiteout(found: os.stat_result) -> bool:
@@ -334,23 +338,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wardian.store.unpack")
     parser.add_argument("blob", type=Path)
     parser.add_argument("destination", type=Path, nargs="?")
-    parser.add_argument("--fingerprint", action="store_true")
+    parser.add_argument("--measure", action="store_true")
     parser.add_argument("--xattr", choices=("trusted", "user"), default="trusted")
     parser.add_argument("--diff-id")
     parser.add_argument("--no-owners", action="store_true")
     given = parser.parse_args(argv)
-    if given.fingerprint:
-        json.dump({"fingerprint": fingerprint(given.blob)}, sys.stdout)
+    if given.measure:
+        json.dump(measure(given.blob), sys.stdout)
         return 0
     try:
         done = unpack(
             given.blob, given.destination, xattr=given.xattr, owners=not given.no_owners, diff_id=given.diff_id
         )
     except WardianError as error:
-        json.dump({"error": type(error).__name__, "message": error.message, "hint": error.hint}, sys.stdout)
+        json.dump(told(error), sys.stdout)
         return 1
-    mark = fingerprint(given.destination)
-    json.dump({"entries": done.entries, "size": done.size, "fingerprint": mark}, sys.stdout)
+    json.dump({**measure(given.destination), "entries": done.entries, "size": done.size}, sys.stdout)
     return 0
 
 

@@ -10,14 +10,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from wardian import errors
 from wardian.command import Command, Result
-from wardian.errors import WardianError
+from wardian.errors import WardianError, retold
 from wardian.hosts.base import Host
 from wardian.hosts.sandbox import Namespace
 from wardian.oci.digest import hexadecimal
@@ -49,7 +49,7 @@ def ensure(store: Store, host: Host, inside: Namespace, layers: Sequence[tuple[s
     """
     wanted = [Layer(*layer) for layer in layers]
     while missing := [
-        layer for layer in dict.fromkeys(wanted) if not _leased(store, folder(store, inside, layer.diff_id))
+        layer for layer in dict.fromkeys(wanted) if not leased(store, folder(store, inside, layer.diff_id))
     ]:
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             list(pool.map(lambda layer: _unpack_once(store, host, inside, layer), missing))
@@ -69,7 +69,7 @@ def stack(store: Store, host: Host, inside: Namespace, layers: Sequence[tuple[st
     return tuple(found)
 
 
-def _leased(store: Store, tree: Path) -> bool:
+def leased(store: Store, tree: Path) -> bool:
     """Whether a tree is there and whole; then nobody prunes it before this process ends."""
     if not is_done(tree):
         return False
@@ -86,6 +86,11 @@ def folder(store: Store, inside: Namespace, diff_id: str) -> Path:
     return store.unpacked / f"{hexadecimal(diff_id)}{kind}"
 
 
+def companion(tree: Path, key: str) -> Path:
+    """Where something lies that was made of an unpacked layer, and goes with it; ``key`` is hexadecimal, 16 digits."""
+    return tree.with_name(f"{tree.name[:64]}.{key}{tree.name[64:]}")
+
+
 def is_done(tree: Path) -> bool:
     """Whether a tree is there, and whole."""
     return marker(tree).exists() and tree.is_dir()
@@ -96,21 +101,38 @@ def marker(tree: Path) -> Path:
     return tree.with_name(tree.name + _DONE)
 
 
+def noted(tree: Path) -> dict[str, Any]:
+    """What its maker wrote into a tree's marker; nothing when that is not there, or is damaged."""
+    try:
+        said = json.loads(marker(tree).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 def trees(store: Store, inside: Namespace) -> list[Path]:
     """Every folder that this kind of namespace unpacked, finished or not."""
     wanted = folder(store, inside, _NONE).name.removeprefix(hexadecimal(_NONE))
     found = store.unpacked.iterdir() if store.unpacked.is_dir() else ()
-    return sorted(path for path in found if re.fullmatch(rf"[0-9a-f]{{64}}{re.escape(wanted)}", path.name))
+    return sorted(
+        path for path in found if re.fullmatch(rf"[0-9a-f]{{64}}(\.[0-9a-f]{{16}})?{re.escape(wanted)}", path.name)
+    )
 
 
 def changed(host: Host, inside: Namespace, tree: Path) -> str | None:
     """What somebody did to a finished tree; None when it is as it was made."""
-    try:
-        expected = json.loads(marker(tree).read_bytes())["fingerprint"]
-    except (ValueError, KeyError, TypeError):
+    expected = noted(tree).get("fingerprint")
+    if not isinstance(expected, str):
         return "has a damaged marker"
-    said = host.run(Command((*inside.prefix, *_PROGRAM, "--fingerprint", str(tree)))).check()
-    return None if json.loads(said.stdout)["fingerprint"] == expected else "was changed since it was unpacked"
+    same = measured(host, inside, tree)["fingerprint"] == expected
+    return None if same else "was changed since it was unpacked"
+
+
+def measured(host: Host, inside: Namespace, tree: Path) -> dict[str, Any]:
+    """What a marker holds: the ``fingerprint`` of a tree, and the ``size`` of its files in bytes."""
+    said = host.run(Command((*inside.prefix, *_PROGRAM, "--measure", str(tree)))).check()
+    found: dict[str, Any] = json.loads(said.stdout)
+    return found
 
 
 def removed_if_free(store: Store, host: Host, inside: Namespace, tree: Path) -> bool:
@@ -137,26 +159,45 @@ def _lock(tree: Path) -> str:
     return f"unpack-{tree.name}"
 
 
+@contextmanager
+def making(store: Store, host: Host, inside: Namespace, trees: Sequence[Path]) -> Iterator[dict[Path, Path]]:
+    """Hold back other makers of these trees; yield an empty folder for each that is not there yet, by the tree.
+
+    What ``finish`` does not move into place is removed with the block.
+    """
+    with ExitStack() as stack:
+        for tree in sorted(trees):
+            stack.enter_context(store.lock(_lock(tree)))
+        missing = [tree for tree in trees if not is_done(tree)]
+        for tree in missing:
+            if tree.exists() or marker(tree).exists():
+                remove(host, inside, tree)
+        if not missing:
+            yield {}
+            return
+        scratch = store.temporary(WORK)
+        stack.callback(host.run, Command((*inside.prefix, "rm", "-rf", "--", str(scratch)), changes=True))
+        fresh = {tree: scratch / str(at) for at, tree in enumerate(missing)}
+        for path in fresh.values():
+            path.mkdir(mode=0o755)
+            path.chmod(0o755)
+        yield fresh
+
+
+def finish(store: Store, fresh: Path, tree: Path, written: Mapping[str, Any]) -> None:
+    """Make a whole tree visible, and mark it with what its maker wrote."""
+    with explained(store.root):
+        fresh.rename(tree)
+        write_file(marker(tree), json.dumps(written, sort_keys=True).encode(), scratch=store.scratch)
+
+
 def _unpack_once(store: Store, host: Host, inside: Namespace, layer: Layer) -> None:
     tree = folder(store, inside, layer.diff_id)
-    with store.lock(_lock(tree)):
-        if is_done(tree):
-            return
-        if not store.has(layer.digest):
-            raise WardianError(f"layer {layer.digest} is not in the store", hint="build or pull the image again")
-        if tree.exists() or marker(tree).exists():
-            remove(host, inside, tree)
-        scratch = store.temporary(WORK)
-        try:
-            fresh = scratch / "tree"
-            fresh.mkdir(mode=0o755)
-            fresh.chmod(0o755)
-            written = _read(host.run(_command(store, inside, layer, fresh)), layer)
-            with explained(store.root):
-                fresh.rename(tree)
-                write_file(marker(tree), written, scratch=store.scratch)
-        finally:
-            host.run(Command((*inside.prefix, "rm", "-rf", "--", str(scratch)), changes=True))
+    with making(store, host, inside, [tree]) as made:
+        for fresh in made.values():
+            if not store.has(layer.digest):
+                raise WardianError(f"layer {layer.digest} is not in the store", hint="build or pull the image again")
+            finish(store, fresh, tree, _read(host.run(_command(store, inside, layer, fresh)), layer))
 
 
 def _command(store: Store, inside: Namespace, layer: Layer, target: Path) -> Command:
@@ -166,8 +207,8 @@ def _command(store: Store, inside: Namespace, layer: Layer, target: Path) -> Com
     return Command((*inside.prefix, *program, *options, *owners), changes=True)
 
 
-def _read(result: Result, layer: Layer) -> bytes:
-    """What the unpacking program wrote, as JSON; raises what it raised."""
+def _read(result: Result, layer: Layer) -> dict[str, Any]:
+    """What the unpacking program wrote; raises what it raised."""
     try:
         said = json.loads(result.stdout)
     except ValueError:
@@ -176,6 +217,5 @@ def _read(result: Result, layer: Layer) -> bytes:
         result.check()
         raise WardianError(f"unpacking layer {layer.digest} did not end as it should")
     if "error" in said:
-        kind = getattr(errors, str(said["error"]), WardianError)
-        raise kind(said["message"], hint=said.get("hint"))
-    return json.dumps(said, sort_keys=True).encode()
+        raise retold(said)
+    return said

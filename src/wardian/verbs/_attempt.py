@@ -5,24 +5,26 @@ import shutil
 import signal
 import socket
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wardian.command import Command
-from wardian.errors import EngineFailed, SpecError, WardianError
+from wardian.errors import CommandFailed, EngineFailed, SpecError, WardianError
 from wardian.plan.containers import Bind, Container
 from wardian.plan.labels import OURS
 from wardian.runs.processes import identify
-from wardian.runs.record import LOG, PATCH, SECRET, Code, Record, new_id, public, stamp, write
+from wardian.runs.record import LOG, PATCH, Code, Record, new_id, public, stamp, write
 from wardian.runs.shelf import Shelf
 from wardian.runs.snapshot import snapshot
-from wardian.runs.supervise import Outcome, attend, status_pipe
+from wardian.runs.supervise import FORWARDED, Outcome, attend, status_pipe
 from wardian.runs.terminal import Streams, handed_through
 from wardian.runtimes import runtime
+from wardian.runtimes.names import container_name
 from wardian.verbs._choose import Chosen, place_of
 from wardian.workspace import Workspace
 
@@ -41,8 +43,12 @@ class Launch:
     mounts: tuple[Bind, ...]
     user: str
     ports: Mapping[str, int]
+    engine: str = "sandbox"
+    fix_perms: bool = False
     name: str | None = None
     of: str | None = None
+    service: str | None = None
+    definition: str | None = None
     code: Code | None = None  # known already (reproduce), with its patch; None: look
     patch: Path | None = None
 
@@ -54,22 +60,39 @@ def go(workspace: Workspace, launch: Launch, streams: Streams) -> int:
 
 def go_detached(workspace: Workspace, launch: Launch) -> int:
     """One run in the background, watched by a process of its own; prints the run's id once the program has started."""
+    try:
+        record, folder = begin_detached(workspace, launch)
+    except CommandFailed as error:
+        workspace.console.note(f"wardian: {error.message}")
+        return error.code
+    workspace.console.answer(record.id, {"run": record.id, "folder": str(folder)})
+    return 0
+
+
+def begin_detached(workspace: Workspace, launch: Launch) -> tuple[Record, Path]:
+    """Start a run that a process of its own watches; its first record and its folder once the program has started.
+
+    Raises ``CommandFailed`` for a program that cannot be started, ``EngineFailed`` for all else that goes wrong. Who is
+    interrupted in here has started nothing: the run is asked to end.
+    """
     attempt = _begin(workspace, launch, detached=True)
     reading, writing = os.pipe()
-    if os.fork() == 0:
+    watcher = os.fork()
+    if watcher == 0:
         os.close(reading)
         _watch(attempt, writing)
     os.close(writing)
-    with os.fdopen(reading, encoding="utf-8", errors="replace") as told:
-        code, _, text = told.read().partition(" ")
+    try:
+        with os.fdopen(reading, encoding="utf-8", errors="replace") as told:
+            code, _, text = told.read().partition(" ")
+    except BaseException:
+        os.kill(watcher, signal.SIGTERM)
+        raise
     if code.isdigit():
-        workspace.console.note(f"wardian: {text}")
-        return int(code)
+        raise CommandFailed(text, code=int(code))
     if code != STARTED:
         raise EngineFailed(text or "the run's supervisor ended before the program began")
-    run_id = attempt.record.id
-    workspace.console.answer(run_id, {"run": run_id, "folder": str(attempt.folder)})
-    return 0
+    return attempt.record, attempt.folder
 
 
 def _watch(attempt: "Attempt", told: int) -> NoReturn:
@@ -79,7 +102,8 @@ def _watch(attempt: "Attempt", told: int) -> NoReturn:
     def say(text: str) -> None:
         nonlocal told
         if told >= 0:
-            os.write(told, text.encode())
+            with suppress(BrokenPipeError):  # whoever waited was interrupted: that is no fault of the run
+                os.write(told, text.encode())
             os.close(told)
             told = -1
 
@@ -89,13 +113,16 @@ def _watch(attempt: "Attempt", told: int) -> NoReturn:
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
-        sys.stdout, sys.stderr = (os.fdopen(one, "w", closefd=False, encoding="utf-8") for one in (1, 2))
+        sys.stdout, sys.stderr = (os.fdopen(one, "w", buffering=1, closefd=False, encoding="utf-8") for one in (1, 2))
         attempt.say = say
         attempt.write(supervisor=identify(os.getpid()))
         code = attempt.run(handed_through())
         say(STARTED)  # it was over before anybody looked
     except WardianError as error:
         say(f"- {error.message}")
+    except Exception as error:  # noqa: BLE001 - nobody is above to whom it could be raised
+        traceback.print_exc()  # into the run's log
+        say(f"- {type(error).__name__}: {error}; the rest is in {attempt.folder / LOG}")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -144,20 +171,16 @@ def _begin(workspace: Workspace, launch: Launch, *, detached: bool) -> "Attempt"
         detached=detached,
         code=code,
         of=launch.of,
+        service=launch.service,
+        definition=launch.definition,
         supervisor=identify(os.getpid()),
+        fix_perms=launch.fix_perms,
+        engine=launch.engine,
+        container=None if launch.engine == "sandbox" else container_name(folder.name),
     )
     attempt = Attempt(workspace, launch, folder, record)
     attempt.write()
     return attempt
-
-
-def masked(command: Command) -> Command:
-    """The command as it may be shown: values of variables that are named like secrets are hidden."""
-    shown = {}
-    for key, line in command.env.items():
-        name, equals, _ = line.partition("=")
-        shown[key] = f"{name}=***" if equals and SECRET.search(name) else line
-    return replace(command, env=shown)
 
 
 @contextmanager
@@ -195,6 +218,7 @@ class Attempt:
     def run(self, streams: Streams) -> int:
         """Start the container, wait, and write down how it went, whatever happens; the exit code."""
         outcome = Outcome(125, started=False)
+        begun = time.time()
         self.write(durable=False, started=stamp(datetime.now(UTC)))
         try:
             with _heard():
@@ -206,28 +230,56 @@ class Attempt:
             outcome = Outcome(int(stopped.code or 0), started=False)
             raise
         finally:
-            self._end(outcome)
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # whoever stops it now would leave no end
+            try:
+                if self.launch.fix_perms:
+                    self._fix_perms(begun)
+                self._end(outcome)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return outcome.code
+
+    def _fix_perms(self, since: float) -> None:
+        """Give others' files to the caller, whatever became of the run."""
+        try:
+            runtime(self.launch.engine).restore(self.launch.container, since, place_of(self.workspace))
+        except WardianError as error:
+            self.workspace.console.note(f"wardian: files of another user are left in the mounts: {error.message}")
 
     def _attend(self, streams: Streams) -> Outcome:
         console = self.workspace.console
         with ExitStack() as stack:
             status = stack.enter_context(status_pipe())
             container, place = self.launch.container, place_of(self.workspace)
-            ready = stack.enter_context(runtime().ready(container, place, status_fd=status.fd, die_with_parent=False))
-            console.trace(masked(ready.command))
+            driver = runtime(self.launch.engine)
+            ready = stack.enter_context(
+                driver.ready(container, place, name=self.record.id, status_fd=status.fd, die_with_parent=False)
+            )
+            console.trace(ready.command)
             if ready.missing:
                 self.say(f"{ready.missing.code} {ready.missing.reason}")
                 console.note(f"wardian: {ready.missing.reason}")
                 return Outcome(ready.missing.code, started=False)
             environ = self.workspace.variables
-            outcome = attend(ready.command, status, streams, environ=environ, started=self._began)
+            ended = attend(
+                ready.command,
+                status,
+                streams,
+                environ=environ,
+                started=self._began,
+                watch=ready.watch,
+                send=ready.send,
+            )
+            outcome = ready.settle(ended)
         if not outcome.started:
-            raise EngineFailed("the sandbox could not be made; its own words are above", hint="type: wardian doctor")
+            sandbox = self.launch.engine == "sandbox"
+            what = "the sandbox could not be made" if sandbox else f"{self.launch.engine} could not start the container"
+            raise EngineFailed(f"{what}; its own words are above", hint="type: wardian doctor")
         return outcome
 
-    def _began(self, init: int) -> None:
-        self.write(durable=False, started=stamp(datetime.now(UTC)), init=identify(init))
+    def _began(self, init: int | None) -> None:
+        known = identify(init) if init else None
+        self.write(durable=False, started=stamp(datetime.now(UTC)), init=known)
         self.say(STARTED)
 
     def _end(self, outcome: Outcome) -> None:

@@ -8,26 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wardian.errors import SpecError
+from wardian.errors import SpecError, WardianError
 from wardian.spec.units import human_size
 from wardian.verbs import verb
 from wardian.workspace import Workspace
 
 if TYPE_CHECKING:
-    from wardian.builders.base import Site
+    from wardian.builders.base import Engine, Site
     from wardian.builders.graph import Graph, Outcome
     from wardian.hosts.machine import Machine
     from wardian.plan.images import ImagePlan
     from wardian.spec.matrix import Variant
 
 
-@verb("build", example="wardian build\nwardian build train --no-cache\nwardian build --dry-run")
+@verb(
+    "build",
+    example="wardian build\nwardian build train --no-cache\nwardian build --push\nwardian build --engine docker",
+)
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @click.option("--no-cache", is_flag=True, help="Make the layers of the named images again, whatever the store has.")
 @click.option(
     "--from", "archive", metavar="DIR", help="Take every file from an archive of `lock --archive`; no network."
 )
 @click.option("--tag", "tags", multiple=True, metavar="REF", help="Insist that one of the images gets this reference.")
+@click.option(
+    "--engine",
+    type=click.Choice(["sandbox", "docker", "podman"]),
+    help="What executes `apt` and `run` steps (default: build.engine, else the sandbox). The layers are the same.",
+)
+@click.option("--push", is_flag=True, help="Then push the named images (default: all) to [project].registry.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and make nothing.")
 @click.option(
     "--jobs", type=click.IntRange(1), metavar="N", help="Layers made side by side (default: one per processor)."
@@ -39,6 +48,8 @@ def command(
     no_cache: bool,
     archive: str | None,
     tags: tuple[str, ...],
+    engine: "Engine | None",
+    push: bool,
     dry_run: bool,
     jobs: int | None,
 ) -> None:
@@ -51,6 +62,8 @@ def command(
     from wardian.resolvers.inputs import require_fresh
     from wardian.spec.matrix import closure, select
 
+    if push and not workspace.spec.project.registry:
+        raise SpecError("--push where?", hint="set [project].registry, or type: wardian push --to HOST/PATH")
     if archive and not Path(archive).is_dir():
         raise SpecError(f"--from {archive}: there is no such folder", hint="wardian lock --archive DIR makes one")
     chosen = select(workspace.images, images)
@@ -59,13 +72,17 @@ def command(
     machine = read_machine(workspace.environ)
     plans = planned(workspace, wanted, machine)
     _insist(plans, tags)
-    site = _site(workspace, machine, Path(archive).absolute() if archive else None, wanted)
+    site = _site(workspace, machine, Path(archive).absolute() if archive else None, wanted, engine)
     fresh = frozenset(variant.id for variant in chosen) if no_cache else frozenset[str]()
     graph = Graph(plans, site, jobs or os.cpu_count() or 2, fresh)
     if dry_run:
         _show(workspace, graph)
         return
-    _run(workspace, graph)
+    outcomes = _run(workspace, graph)
+    text, data = _told(workspace, outcomes)
+    if push:
+        text, data = _pushed(workspace, [variant.id for variant in chosen], text, data)
+    workspace.console.answer(text, data)
 
 
 def planned(workspace: Workspace, wanted: "Sequence[Variant]", machine: "Machine") -> "tuple[ImagePlan, ...]":
@@ -113,12 +130,15 @@ def _insist(plans: "Sequence[ImagePlan]", tags: Sequence[str]) -> None:
             )
 
 
-def _site(workspace: Workspace, machine: "Machine", archive: Path | None, wanted: "Sequence[Variant]") -> "Site":
-    from functools import cache
-
-    from wardian.builders.base import Site
+def _site(
+    workspace: Workspace,
+    machine: "Machine",
+    archive: Path | None,
+    wanted: "Sequence[Variant]",
+    engine: "Engine | None",
+) -> "Site":
+    from wardian.builders.base import Site, namespace_of
     from wardian.builders.sources import Locked
-    from wardian.hosts.sandbox import namespace
 
     indexes = tuple(dict.fromkeys(index for variant in wanted for index in variant.image.index))
     sources = Locked(
@@ -137,20 +157,25 @@ def _site(workspace: Workspace, machine: "Machine", archive: Path | None, wanted
         host=workspace.host,
         machine=machine,
         sources=sources,
-        namespace=cache(lambda: namespace(workspace.host)),
+        namespace=namespace_of(workspace.host),
         epoch=_epoch(workspace),
         root=workspace.root,
         environ=workspace.environ,
         stopping=sources.stopping,
+        engine=engine or workspace.spec.build.engine,
     )
 
 
-def _run(workspace: Workspace, graph: "Graph") -> None:
+def _run(workspace: Workspace, graph: "Graph") -> "list[Outcome]":
     outcomes: list[Outcome] = []
     with closing(graph.site.sources), workspace.console.progress() as display:
         outcomes.extend(graph.run(display))
     order = [plan.id for plan in graph.plans]
-    outcomes.sort(key=lambda outcome: order.index(outcome.plan.id))
+    return sorted(outcomes, key=lambda outcome: order.index(outcome.plan.id))
+
+
+def _told(workspace: Workspace, outcomes: "Sequence[Outcome]") -> tuple[str, dict[str, Any]]:
+    """The answer for people and as JSON data; warnings are said."""
     data = {
         outcome.plan.id: {
             "tags": list(outcome.plan.references),
@@ -164,7 +189,21 @@ def _run(workspace: Workspace, graph: "Graph") -> None:
     }
     for line in dict.fromkeys(line for outcome in outcomes for line in outcome.warnings):
         workspace.console.note(f"warning: {line}")
-    workspace.console.answer("\n".join(_line(outcome) for outcome in outcomes), data)
+    return "\n".join(_line(outcome) for outcome in outcomes), data
+
+
+def _pushed(workspace: Workspace, names: Sequence[str], text: str, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Push what was built; the answer with what became of it. When that fails, it is still said what was built."""
+    from wardian.verbs.push import deliver, described, said
+
+    try:
+        delivered = deliver(workspace, names, dry_run=False)
+    except WardianError:
+        workspace.console.note(text)
+        raise
+    lines = [f"pushed {one.reference}: {human_size(one.sent)} sent; {said(one)}" for one in delivered.values()]
+    pushed = {name: {**data[name], "pushed": described(one)} for name, one in delivered.items()}
+    return "\n".join([text, *lines]), data | pushed
 
 
 def _line(outcome: "Outcome") -> str:

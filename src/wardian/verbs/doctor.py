@@ -24,9 +24,11 @@ def command(workspace: Workspace, network: bool) -> int:  # noqa: FBT001 - click
     """
     from wardian.hosts.machine import read_machine
     from wardian.hosts.survey import survey, works
+    from wardian.runtimes import loader
 
     machine = read_machine(workspace.environ)
     findings = survey(workspace.host, workspace.environ, workspace.home, machine)
+    findings += [loader(name).finding(workspace.host) for name in ("docker", "podman")]
     if network:
         findings += reached(workspace, machine)
     well = works(findings)

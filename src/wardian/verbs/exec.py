@@ -2,15 +2,17 @@
 
 import click
 
-from wardian.errors import SpecError
+from wardian.errors import EngineFailed, SpecError
 from wardian.plan.launch import setting
+from wardian.runs.record import Record
 from wardian.runs.shelf import Shelf
 from wardian.runs.supervise import attend
-from wardian.runs.terminal import streams
+from wardian.runs.terminal import streams, wants_tty
 from wardian.runtimes import runtime
 from wardian.runtimes.base import engine
 from wardian.verbs import verb
-from wardian.verbs._attempt import masked
+from wardian.verbs._composed import Composed
+from wardian.verbs._engines import composed_with
 from wardian.workspace import Workspace
 
 
@@ -36,12 +38,50 @@ def command(
 ) -> int:
     """Run a program in a container that is running, as the same user with the same files and environment.
 
-    RUN is a run's id, the beginning of one, its name, or @last. Exit codes are those of `wardian run`.
+    RUN is a run's id, the beginning of one, its name, or @last; or a service. Exit codes are those of `wardian run`.
     """
     words = argv[1:] if argv[:1] == ("--",) else argv
     if not words:
         raise SpecError("which program?", hint=f"type: wardian exec {run} -- PROGRAM ARGUMENTS…")
+    variables = dict(setting(text) for text in env)
+    if composed := composed_with(workspace, run):
+        return enter_service(workspace, composed, run, words, workdir=workdir, env=variables, tty=tty)
     found = Shelf(workspace.state, workspace.home).find(run).record
-    entering = runtime().enter(found, words, workdir, dict(setting(text) for text in env))
-    workspace.console.trace(masked(entering))
-    return attend(entering, None, streams(tty=tty), environ=workspace.environ).code
+    return enter(workspace, found, words, workdir=workdir, env=variables, tty=tty)
+
+
+def enter_service(
+    workspace: Workspace,
+    composed: Composed,
+    name: str,
+    words: tuple[str, ...],
+    *,
+    workdir: str | None,
+    env: dict[str, str],
+    tty: bool | None,
+) -> int:
+    """Run a program in the container of a service; its exit code."""
+    entering = composed.enter_command(name, words, workdir=workdir, env=env, tty=wants_tty(tty=tty))
+    if entering is None:
+        raise EngineFailed(f"service {name} is not running", hint=f"type: wardian up {name}")
+    workspace.console.trace(entering)
+    return attend(entering, None, streams(tty=tty, raw=True), environ=workspace.environ).code
+
+
+def enter(
+    workspace: Workspace,
+    record: Record,
+    words: tuple[str, ...],
+    *,
+    workdir: str | None,
+    env: dict[str, str],
+    tty: bool | None,
+) -> int:
+    """Run a program in a run's container; its exit code. What ``exec`` and ``attach`` share."""
+    driver = runtime(record.engine)
+    running = record.state == "running" or (record.state == "lost" and driver.alive([record], workspace.host))
+    if not running:
+        raise EngineFailed(f"run {record.id} is not running: it is {record.state}", hint="type: wardian ps")
+    entering = driver.enter(record, words, workdir, env, tty=wants_tty(tty=tty))
+    workspace.console.trace(entering)
+    return attend(entering, None, streams(tty=tty, raw=record.engine != "sandbox"), environ=workspace.environ).code

@@ -14,6 +14,7 @@ from wardian.workspace import FILE, LOCAL, Workspace
 EXAMPLE = """\
 wardian init
 wardian init --template puffer trainer
+wardian init --template isaaclab robot
 wardian init --list
 """
 IGNORED = (".wardian/", LOCAL)  # a person's own, and what runs leave
@@ -34,6 +35,7 @@ def command(
 
     Without --template, wardian.toml is proposed from what the folder has (pyproject.toml, requirements*.txt,
     environment.yml, Dockerfile, compose.yaml, .python-version); an empty folder gets the template `minimal`.
+    Templates: minimal, cartpole, puffer, puffer-consumer, marl, isaaclab.
     """
     if listing:
         _list(workspace)

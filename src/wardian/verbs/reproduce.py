@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,27 +11,28 @@ import click
 from wardian.errors import EngineFailed
 from wardian.hosts.cdi import FOLDERS, devices
 from wardian.hosts.session import caller, free_ports
-from wardian.plan.containers import Bind
-from wardian.plan.launch import Machine, Wishes, container
+from wardian.plan.launch import Machine, Wishes, container, project_binds
 from wardian.runs.record import PATCH, Record, new_id
 from wardian.runs.shelf import Run, Shelf
 from wardian.runs.snapshot import restore
 from wardian.runs.terminal import streams, wants_tty
-from wardian.runtimes.base import engine
+from wardian.runtimes.base import engine as engine_fails
 from wardian.spec.models import Run as Table
 from wardian.store.store import Tagged
 from wardian.verbs import verb
 from wardian.verbs._attempt import Launch, go
-from wardian.verbs._choose import Chosen, check_mounts, opened
+from wardian.verbs._choose import Chosen, check_mounts, engine_of, opened
+from wardian.verbs.run import ENGINES
 from wardian.workspace import Workspace
 
 
 @verb("reproduce", example="wardian reproduce @last\nwardian reproduce 20261121-0154 --current-code")
 @click.option("--current-code", is_flag=True, help="Use the project's folder as it is now, not the recorded code.")
+@click.option("--engine", type=click.Choice(ENGINES), help="What runs it (default: what did).")
 @click.option("-t/-T", "tty", default=None, help="Give the program a terminal, or none (default: as we have one).")
 @click.argument("run")
-@engine()
-def command(workspace: Workspace, run: str, current_code: bool, tty: bool | None) -> int:  # noqa: FBT001 - click's
+@engine_fails()
+def command(workspace: Workspace, run: str, *, current_code: bool, engine: str | None, tty: bool | None) -> int:
     """Run a recorded run again: same image by digest, same words, environment, mounts and user, same code.
 
     The code is checked out beside the runs' records, where its results stay. What cannot be the same is said before
@@ -38,11 +40,13 @@ def command(workspace: Workspace, run: str, current_code: bool, tty: bool | None
     """
     shelf = Shelf(workspace.state, workspace.home)
     found = shelf.find(run)
+    name = engine_of(workspace, engine or found.record.engine)
     image = _image(workspace, found.record)
     code = None if current_code else _code(workspace, shelf, found)
     for line in differences(workspace, found.record, current_code=current_code):
         workspace.console.note(line)
-    return go(workspace, _launch(workspace, found, image, code, tty=tty), streams(tty=tty))
+    launch = replace(_launch(workspace, found, image, code, tty=tty), engine=name)
+    return go(workspace, launch, streams(tty=tty, raw=name != "sandbox"))
 
 
 def differences(workspace: Workspace, record: Record, *, current_code: bool) -> list[str]:
@@ -91,7 +95,7 @@ def _launch(workspace: Workspace, run: Run, image: Chosen, code: Path | None, *,
     project = str(code or workspace.root) if record.at else None
     hidden = tuple(name for name, value in record.env.items() if value is None)
     env = {name: value for name, value in record.env.items() if value is not None}
-    mounts = (*(Bind(project, record.at) for _ in [0] if project and record.at), *record.mounts)
+    mounts = (*project_binds(image.config, project, record.at), *record.mounts)
     known = devices(FOLDERS).edits
     gpus = tuple(name for name in record.gpus if name in known)
     ports = free_ports(record.ports)
@@ -110,7 +114,7 @@ def _launch(workspace: Workspace, run: Run, image: Chosen, code: Path | None, *,
     )
     machine = Machine(caller(), str(workspace.root), ports, gpus, os.environ.get("TERM"))
     made = container(record.digest, image.config, Table(), mounts={}, wishes=wishes, machine=machine)
-    check_mounts(made.binds)
+    check_mounts(made.binds, workspace.home)
     return Launch(
         container=made,
         chosen=image,
@@ -120,6 +124,7 @@ def _launch(workspace: Workspace, run: Run, image: Chosen, code: Path | None, *,
         mounts=record.mounts,
         user=record.user,
         ports=ports,
+        fix_perms=record.fix_perms,
         of=record.id,
         code=record.code if code else None,
         patch=run.folder / PATCH if code and record.code.patch else None,

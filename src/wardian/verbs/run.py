@@ -7,20 +7,20 @@ from typing import Any
 
 import click
 
-from wardian.errors import Fault, SpecError, WardianError
-from wardian.hosts.cdi import FOLDERS, devices
-from wardian.hosts.session import caller, free_ports
-from wardian.plan.devices import choose as choose_devices
-from wardian.plan.launch import ENV_NAME, Machine, Wishes, container, mount, setting
+from wardian.errors import Fault, SpecError
+from wardian.hosts.session import caller, free_ports, hindered, session
+from wardian.plan.forward import forwarded
+from wardian.plan.launch import ENV_NAME, Machine, Wishes, container, mount, project_binds, setting
 from wardian.runs.terminal import streams, wants_tty
 from wardian.runtimes import runtime
 from wardian.runtimes.base import engine
 from wardian.spec.units import size
 from wardian.verbs import verb
 from wardian.verbs._attempt import Launch, go, go_detached
-from wardian.verbs._choose import Chosen, check_mounts, choose, place_of, run_table
+from wardian.verbs._choose import Chosen, check_mounts, choose, engine_of, gpus, place_of, run_table, sites
 from wardian.workspace import Workspace
 
+ENGINES = ("auto", "sandbox", "docker", "podman")
 PROGRAM = {"ignore_unknown_options": False, "allow_interspersed_args": False}
 
 
@@ -29,7 +29,11 @@ def container_options(function: Callable[..., int | None]) -> Callable[..., int 
     options = [
         click.option("-i", "--image", metavar="IMAGE", help="Image to run (default: [run].image, or the only one)."),
         click.option("--name", metavar="NAME", help="A name for the run, used in place of its id."),
+        click.option("--engine", type=click.Choice(ENGINES), help="What runs it (default: [run].engine)."),
         click.option("--user", metavar="WHO", help="host, root or UID:GID (default: [run].user)."),
+        click.option(
+            "--fix-perms/--no-fix-perms", default=None, help="At the end, give what other users wrote in mounts to you."
+        ),
         click.option("-e", "--env", "env", multiple=True, metavar="NAME=VALUE", help="Set a variable."),
         click.option("--env-pass", multiple=True, metavar="NAME", help="Hand on a variable; its value is never shown."),
         click.option("-m", "--mount", "mounts", multiple=True, metavar="SOURCE:TARGET[:ro]", help="Bind a path."),
@@ -76,12 +80,13 @@ def run(
     """Plan the container that flags and words ask for, and run it; ``own_shell``: the image's own shell."""
     chosen = choose(workspace, flags["image"])
     wishes = _wishes(workspace, argv, flags, detach=detach)
+    name = engine_of(workspace, flags["engine"])
     if own_shell:
-        wishes = replace(wishes, argv=(runtime().shell(chosen.digest, place_of(workspace)),), entrypoint=False)
-    launch = plan(workspace, chosen, wishes, flags)
+        wishes = replace(wishes, argv=runtime(name).shell(chosen.digest, place_of(workspace)), entrypoint=False)
+    launch = replace(plan(workspace, chosen, wishes, flags), engine=name)
     if detach:
         return go_detached(workspace, launch)
-    return go(workspace, launch, streams(tty=flags["tty"]))
+    return go(workspace, launch, streams(tty=flags["tty"], raw=name != "sandbox"))
 
 
 def plan(workspace: Workspace, chosen: Chosen, wishes: Wishes, flags: dict[str, Any]) -> Launch:
@@ -91,31 +96,55 @@ def plan(workspace: Workspace, chosen: Chosen, wishes: Wishes, flags: dict[str, 
     if ports:
         said = ", ".join(f"{name} {_port(port, table.ports[name])}" for name, port in ports.items())
         workspace.console.note(f"ports: {said}")
-    machine = Machine(caller(), str(workspace.root), ports, gpus(workspace, flags["gpus"]), os.environ.get("TERM"))
     mounts = workspace.spec.mounts if workspace.has_project else {}
+    given = forwarded(table.forward, session(workspace.environ))
+    for line in given.notes:
+        workspace.console.note(line)
+    machine = Machine(
+        caller(),
+        str(workspace.root),
+        ports,
+        gpus(workspace, flags["gpus"]),
+        os.environ.get("TERM"),
+        services=services(workspace),
+        sites=sites(workspace, chosen, mounts),
+        forwarded=given,
+    )
     made = container(chosen.digest, chosen.config, table, mounts=mounts, wishes=wishes, machine=machine)
-    check_mounts(made.binds)
+    check_mounts(made.binds, workspace.home)
     for name in made.env_pass:
         if name not in workspace.variables:
             workspace.console.note(f"{name} is not set: it is not handed on")
     at = next((bind.target for bind in made.binds if wishes.project and bind.source == wishes.project), None)
+    own = {*project_binds(chosen.config, wishes.project, at), *given.binds}  # a record has them not: they are made anew
     return Launch(
         container=made,
         chosen=chosen,
         env={**table.env, **wishes.env},
         project=wishes.project,
         at=at,
-        mounts=tuple(bind for bind in made.binds if bind.target != at),
+        mounts=tuple(bind for bind in made.binds if bind not in own),
         user=wishes.user or table.user,
         ports=ports,
         name=flags["name"],
+        fix_perms=table.fix_perms if flags["fix_perms"] is None else flags["fix_perms"],
     )
+
+
+def services(workspace: Workspace) -> dict[str, str]:
+    """What a run is told of the services beside it. Where the file has none, their engines are not even imported."""
+    if not workspace.has_project or not workspace.spec.services:
+        return {}
+    from wardian.verbs._engines import variables
+
+    return variables(workspace)
 
 
 def _wishes(workspace: Workspace, argv: tuple[str, ...], flags: dict[str, Any], *, detach: bool) -> Wishes:
     faults = [Fault("--env-pass", f"{name!r} is no name") for name in flags["env_pass"] if not ENV_NAME.fullmatch(name)]
     if flags["workdir"] is not None and not flags["workdir"].startswith("/"):
-        faults.append(Fault("--workdir", f"{flags['workdir']!r} is not absolute"))
+        said = f"{flags['workdir']!r} is not absolute"
+        faults.append(Fault("--workdir", said, hint="it is a folder of the image, as in: /workspace"))
     try:
         shm = None if flags["shm"] is None else size(flags["shm"] if not flags["shm"].isdigit() else int(flags["shm"]))
     except ValueError as error:
@@ -142,23 +171,5 @@ def _from_here(text: str) -> str:
     return text if text.startswith(("/", "~", ":")) else f"{os.getcwd()}/{text}"  # noqa: PTH109 - a string is wanted
 
 
-def gpus(workspace: Workspace, wish: str | None) -> tuple[str, ...]:
-    """The GPUs that a call gets; one line says so when ``auto`` finds none. None: as ``[run]`` has it."""
-    wish = wish or run_table(workspace).gpus
-    if wish == "none":
-        return ()
-    try:
-        known = devices(FOLDERS)
-    except WardianError as error:
-        if wish != "auto":
-            raise
-        workspace.console.note(f"no GPU: {error.message}")
-        return ()
-    chosen = choose_devices(wish, known)
-    if not chosen:
-        workspace.console.note(f"no GPU: there is no CDI specification of one in {' or '.join(FOLDERS)}")
-    return chosen
-
-
 def _port(port: int, wanted: int) -> str:
-    return str(port) if port == wanted else f"{port} ({wanted} is taken)"
+    return str(port) if port == wanted else f"{port} ({wanted} is {hindered(wanted) or 'taken'})"

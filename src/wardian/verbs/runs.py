@@ -9,7 +9,7 @@ from wardian.errors import SpecError
 from wardian.runs.record import PATCH, Record
 from wardian.runs.shelf import Run, Shelf
 from wardian.verbs import verb
-from wardian.verbs.ps import program, state
+from wardian.verbs.ps import program, say_where, state
 from wardian.workspace import Workspace
 
 
@@ -30,6 +30,7 @@ def command(workspace: Workspace, what: str, run: str | None, last: int | None) 
     if run is not None:
         raise SpecError(f"runs list takes no {run!r}", hint=f"type: wardian runs show {run}")
     every = [one.record for one in shelf.all()][-(last or 0) :]
+    say_where(workspace, every)
     rows = [
         (one.id, one.name or "", one.variant or one.image, state(one), duration(one), code(one), program(one))
         for one in every

@@ -13,11 +13,12 @@ from wardian.runs.capture import capture
 from wardian.runs.checks import Named, Verdict, chosen, default_jobs, junit, perform, verdict
 from wardian.runs.supervise import status_pipe
 from wardian.runtimes import runtime
+from wardian.runtimes.base import Runtime
 from wardian.spec.matrix import select
 from wardian.store.files import write_file
 from wardian.verbs import verb
-from wardian.verbs._choose import Chosen, opened, place_of
-from wardian.verbs.run import gpus
+from wardian.verbs._choose import Chosen, engine_of, gpus, opened, place_of
+from wardian.verbs.run import ENGINES
 from wardian.workspace import Workspace
 
 
@@ -28,10 +29,17 @@ from wardian.workspace import Workspace
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Checks at a time (default: processors, up to 4)."
 )
+@click.option("--engine", type=click.Choice(ENGINES), help="What runs them (default: [run].engine).")
 @click.option("--junit", "report", type=click.Path(path_type=Path), metavar="FILE", help="Also write JUnit XML.")
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 def command(
-    workspace: Workspace, images: tuple[str, ...], pattern: str | None, jobs: int | None, report: Path | None
+    workspace: Workspace,
+    images: tuple[str, ...],
+    *,
+    pattern: str | None,
+    jobs: int | None,
+    engine: str | None,
+    report: Path | None,
 ) -> int:
     """Run every named check, each in a sandbox of its own, all of them to the end; exit code 1 when one fails.
 
@@ -53,11 +61,12 @@ def command(
         except WardianError as error:
             found[variant.id] = error
     devices = gpus(workspace, None)
+    driver = runtime(engine_of(workspace, engine))
     with workspace.console.progress() as tasks, tasks.task("checks", total=len(checks)) as task:
         verdicts = perform(
             checks,
             jobs or default_jobs(),
-            lambda one, stop: check(workspace, one, found[one.image], devices, stop),
+            lambda one, stop: check(workspace, driver, one, found[one.image], devices=devices, stop=stop),
             lambda _: task.advance(1),
         )
     digests = {name: one.digest for name, one in found.items() if isinstance(one, Chosen)}
@@ -68,7 +77,13 @@ def command(
 
 
 def check(
-    workspace: Workspace, one: Named, image: Chosen | WardianError, devices: tuple[str, ...], stop: threading.Event
+    workspace: Workspace,
+    driver: Runtime,
+    one: Named,
+    image: Chosen | WardianError,
+    *,
+    devices: tuple[str, ...],
+    stop: threading.Event,
 ) -> Verdict:
     """Make one check; whatever goes wrong around it is its error, and no other check's."""
     if isinstance(image, WardianError):
@@ -77,18 +92,19 @@ def check(
         made = _container(workspace, one, image, devices)
         with (
             status_pipe() as status,
-            runtime().ready(made, place_of(workspace), status_fd=status.fd) as ready,
+            driver.ready(made, place_of(workspace), status_fd=status.fd) as ready,
         ):
             workspace.console.trace(ready.command)
             if ready.missing:
                 return Verdict(one, "failed", ready.missing.reason, ready.missing.code)
             ended = capture(
                 ready.command,
-                status,
+                None if ready.watch else status,
                 environ=workspace.environ,
                 timeout=one.check.timeout,
                 expect=one.check.expect or "",
                 stop=stop,
+                settle=ready.settle,
             )
     except WardianError as error:
         return Verdict(one, "error", error.message)

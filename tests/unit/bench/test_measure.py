@@ -71,7 +71,7 @@ def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:
 def test_a_run_reports_time_memory_and_output() -> None:
     script = "import time; held = bytearray(64 << 20); print('done'); time.sleep(0.4)"
 
-    ran = measure.run([sys.executable, "-c", script], env=dict(os.environ))
+    ran = measure.run([sys.executable, "-c", script], env=dict(os.environ), watch=True)
 
     assert ran.output == "done\n"
     assert ran.seconds > 0.4
@@ -82,7 +82,8 @@ def test_memory_of_descendants_counts() -> None:
     inner = "import time; held = bytearray(64 << 20); time.sleep(0.4)"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
 
-    assert measure.run([sys.executable, "-c", outer], env=dict(os.environ)).mebibytes > 64
+    assert measure.run([sys.executable, "-c", outer], env=dict(os.environ), watch=True).mebibytes > 64
+    assert measure.run([sys.executable, "-c", "pass"], env=dict(os.environ)).mebibytes == 0
 
 
 def test_a_failed_command_ends_the_bench_with_its_output() -> None:
@@ -109,7 +110,7 @@ def test_a_tiny_wheel_is_a_wheel(tmp_path: Path) -> None:
 
 def samples(*names: str) -> build.Samples:
     return {
-        (name, work): [Needed(10.0 * at, 6.0 * at, 1_000_000 * at, 100.0 * at) for _ in range(3)]
+        (name, work): [Needed(1.0 * at, 6.0 * at, 3.0 * at, 1_000_000 * at, 100.0 * at) for _ in range(3)]
         for at, name in enumerate(names, 1)
         for work in build.WORKS
     }
@@ -122,6 +123,8 @@ def test_the_report_has_a_row_for_each_work_measure_and_peer() -> None:
         (work, name, peer) for work in build.WORKS for name in measure.UNITS for peer in ("docker+uv", "docker+pip")
     }
     assert {row.ratio for row in rows if row.peer_name == "docker+uv"} == {0.5}
+    ours = {row.measure: row.ours for row in rows if row.work == "cold"}
+    assert [ours[name] for name in ("time", "lock time", "time with lock")] == [9.0, 1.0, 10.0]
     assert len(text.splitlines()) == 1 + len(rows)
 
 
@@ -144,9 +147,9 @@ class Recorder:
     def forget(self) -> None:
         self._log.append(f"{self.name} forget")
 
-    def build(self, requirements: Sequence[str], code: str) -> Needed:
-        self._log.append(f"{self.name} {len(requirements)} {'changed' in code}")
-        return Needed(1.0, 1.0, 1, 1.0)
+    def build(self, requirements: Sequence[str], code: str, *, watch: bool = False) -> Needed:
+        self._log.append(f"{self.name} {len(requirements)} {'changed' in code}{' watched' if watch else ''}")
+        return Needed(1.0, 1.0, 1.0, 1, 7.0 if watch else 0.0)
 
     def close(self) -> None:
         self._log.append(f"{self.name} close")
@@ -160,5 +163,7 @@ def test_contestants_take_turns() -> None:
     cycle = ["forget", f"{len(build.RL)} False", f"{len(build.RL)} False", f"{len(build.RL)} True"]
     cycle.append(f"{len(build.RL) + 1} True")
     turn = [f"{name} {step}" for name in "ab" for step in cycle]
-    assert log == ["a warm", "b warm", *turn, *turn]
+    last = [f"{name} {step}{' watched' if step != 'forget' else ''}" for name in "ab" for step in cycle]
+    assert log == ["a warm", "b warm", *turn, *turn, *last]
     assert {len(values) for values in found.values()} == {2}
+    assert {needed.mebibytes for values in found.values() for needed in values} == {7.0}, "of the last round alone"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.plan.factory import PYTHON, deb, locked, planned, wheel
 from wardian.builders import graph as module
-from wardian.builders.base import Beneath, Site, Stopped
+from wardian.builders.base import Beneath, Site, Stopped, namespace_of
 from wardian.builders.graph import Graph, Outcome
 from wardian.errors import WardianError
 from wardian.hosts.local import LocalHost
@@ -68,7 +68,7 @@ class Workshop:
 @pytest.fixture
 def workshop(monkeypatch: pytest.MonkeyPatch) -> Workshop:
     made = Workshop()
-    monkeypatch.setattr(module, "builder", lambda layer: made.build)
+    monkeypatch.setattr(module, "builder", lambda layer, engine: made.build)
     return made
 
 
@@ -263,3 +263,19 @@ def test_missing_layers_are_known_without_making_them(site: Site, workshop: Work
     build(site, family())
     assert Graph(family(), site, 1).missing() == {}
     assert [work.image.id for work in Graph(family("false"), site, 1).missing().values()] == ["train"]
+
+
+def test_a_namespace_is_found_once_and_only_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def find(host: Any) -> str:
+        asked.append(host)
+        return "inside"
+
+    monkeypatch.setattr("wardian.hosts.sandbox.namespace", find)
+    host = LocalHost()
+    inside = namespace_of(host)
+    assert asked == []
+    found: list[Any] = [inside(), inside()]
+    assert found == ["inside", "inside"]
+    assert asked == [host]

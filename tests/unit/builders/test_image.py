@@ -84,7 +84,8 @@ def test_history_has_one_entry_for_each_layer() -> None:
     made = config_of(plan, {}, history, records)
     filled = [entry for entry in made["history"] if not entry.get("empty_layer")]
     assert len(filled) == len(made["rootfs"]["diff_ids"]) == len(records)
-    assert filled[-1]["created_by"].startswith("wardian: bin")
+    assert filled[-2]["created_by"].startswith("wardian: bin")
+    assert filled[-1]["created_by"] == "wardian: pylock.toml"
 
 
 def test_times_are_fixed() -> None:

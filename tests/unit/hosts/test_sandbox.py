@@ -48,6 +48,9 @@ class FakeHost:
     def pipe(self, command: Command, *, stdout: BinaryIO) -> Result:
         raise AssertionError
 
+    def feed(self, command: Command, write: Callable[[BinaryIO], None]) -> Result:
+        raise AssertionError
+
 
 TOOLS = "/usr/bin/bwrap\n/usr/bin/unshare\n/usr/bin/setpriv\n"
 ALL = TOOLS + "/usr/bin/newuidmap\n"

@@ -50,6 +50,9 @@ class Fake:
     def pipe(self, command: Command, *, stdout: BinaryIO) -> Result:
         raise AssertionError(command)
 
+    def feed(self, command: Command, write: Callable[[BinaryIO], None]) -> Result:
+        raise AssertionError
+
 
 def found(tmp_path: Path, answers: Mapping[str, Answer] = {}) -> dict[str, Finding]:
     findings = survey(Fake(answers), {"HOME": str(tmp_path)}, tmp_path / "store", Machine())

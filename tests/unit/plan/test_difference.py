@@ -16,12 +16,12 @@ def test_layers_are_compared_by_digest() -> None:
     assert [layer.title for layer in found.removed] == ["b"]
     assert [layer.title for layer in found.added] == ["d"]
     assert [layer.title for layer in found.common] == ["a", "c"]
-    assert not found.nothing
 
 
 def test_the_same_is_no_difference() -> None:
     one = image("ab", ("numpy==1",), Env=["A=b"])
-    assert difference(one, one).nothing
+    found = difference(one, one)
+    assert (found.removed, found.added, found.packages, found.config) == ((), (), (), ())
 
 
 def test_packages_come_go_and_change() -> None:

@@ -12,7 +12,8 @@ from wardian.errors import SpecError, WardianError
 from wardian.lock.model import Built, Lock, LockedImage
 from wardian.lock.pylock import Target
 from wardian.plan.bins import LAYERS
-from wardian.plan.images import CA_BUNDLE, Content, ImagePlan, plan, repository_of, system
+from wardian.plan.config import CA_BUNDLE
+from wardian.plan.images import Content, ImagePlan, plan, repository_of, system
 from wardian.plan.labels import annotations
 from wardian.plan.layers import (
     Apt,
@@ -23,6 +24,7 @@ from wardian.plan.layers import (
     Environment,
     Files,
     ProjectCode,
+    Pylock,
     RunStep,
     Wheels,
     title,
@@ -71,7 +73,7 @@ def full(**image: Any) -> ImagePlan:
 def test_layers_come_in_the_order_of_the_design() -> None:
     assert kinds(full()) == [
         *("Bootstrap", "Apt", "Files", "Environment"),
-        *("Wheels", "Wheels", "Wheels", "RunStep", "RunStep", "Files", "ProjectCode"),
+        *("Wheels", "Wheels", "Wheels", "Pylock", "RunStep", "RunStep", "Files", "ProjectCode"),
     ]
 
 
@@ -94,6 +96,28 @@ def test_one_more_dependency_changes_one_bin_and_the_lock() -> None:
     one, other = simple(wheel("rich"), wheel("numpy")), simple(wheel("rich"), wheel("numpy"), wheel("tqdm"))
     assert len(changed(one, other)) == 1
     assert changed(one, other)[0].startswith("bin")
+
+
+@given(st.sets(st.integers(0, 60), min_size=1, max_size=40), st.integers(0, 60))
+def test_another_version_leaves_all_layers_beneath_its_own(numbers: set[int], which: int) -> None:
+    """Docker keeps what it has up to the first layer that is new to it, and takes all above again."""
+
+    def image(version: str) -> ImagePlan:
+        some = tuple(
+            wheel(f"dist{at}", version if at == which else "1.0", size=3_000_000 if at % 7 == 0 else 1000)
+            for at in sorted(numbers | {which})
+        )
+        lock = {"train": locked(bootstrap=True, **PYTHON)}
+        images = {"train": {"from": "bootstrap:debian:bookworm", "python": "3.11"}}
+        return planned(images, lock, {"train": Content(pylock=f"lock {version}", wheels=some)})["train"]
+
+    one, other = image("1.0"), image("2.0")
+    pairs = list(zip(one.layers, other.layers, strict=True))
+    above = [new for old, new in pairs if old.key != new.key]
+    assert [type(layer) for layer in above] == [Wheels, Pylock]
+    assert isinstance(above[0], Wheels)
+    assert f"dist{which}" in {each.name for each in above[0].wheels}
+    assert pairs[-1][1] == above[-1]
 
 
 def test_wheel_layers_do_not_know_what_lies_beneath() -> None:
@@ -175,7 +199,7 @@ def test_a_child_is_its_parent_and_more() -> None:
     for parent, child in (("base", "train"), ("train", "dev")):
         above = plans[child].layers[len(plans[parent].layers) :]
         assert plans[child].layers[: len(plans[parent].layers)] == plans[parent].layers
-        assert [type(layer) for layer in above if not isinstance(layer, Wheels)] == [Environment]
+        assert [type(layer) for layer in above if not isinstance(layer, Wheels)] == [Pylock]
 
 
 def test_a_child_installs_only_what_its_parent_lacks() -> None:
@@ -249,7 +273,7 @@ def test_there_are_never_more_than_a_hundred_layers() -> None:
     with pytest.raises(WardianError, match=r"would have 1.. layers of its own; at most 100"):
         simple(run=["true"] * 120)
     with pytest.raises(WardianError, match="image train: no room for the wheels"):
-        simple(*many, run=["true"] * 99)
+        simple(*many, run=["true"] * 98)
 
 
 def test_labels_tell_what_the_image_is() -> None:
@@ -341,6 +365,19 @@ def test_an_editable_project_lies_where_it_will_be_mounted() -> None:
     assert isinstance(layer, ProjectCode)
     assert layer.workdir == "/workspace"
     assert layer.building is None
+
+
+def test_a_label_tells_where_an_editable_project_must_be() -> None:
+    content = {"dev": Content(code=Code("demo", "1", sha("c")))}
+    images = {
+        "dev": {"from": "x", "python": "3.11", "project": "editable"},
+        "deep": {"from": "@dev", "workdir": "/code"},
+    }
+    made = planned(images, {"dev": locked(base="x", **PYTHON), "deep": locked()}, content)
+    assert [made[name].labels["dev.wardian.editable"] for name in images] == ["/workspace", "/workspace"]
+    images["dev"]["project"] = "wheel"
+    made = planned(images, {"dev": locked(base="x", **PYTHON), "deep": locked()}, content)
+    assert all("dev.wardian.editable" not in image.labels for image in made.values())
 
 
 def test_an_image_that_is_not_locked_is_named() -> None:

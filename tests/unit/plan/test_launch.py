@@ -49,6 +49,12 @@ def test_an_empty_config_gets_what_every_program_expects() -> None:
     assert (made.workdir, made.binds, made.network, made.tty) == ("/", (), True, False)
 
 
+def test_a_run_is_told_of_services_unless_it_says_otherwise() -> None:
+    services = {"WARDIAN_SERVICE_QA_PORT": "1", "WARDIAN_SERVICE_QA_HOST": "h"}
+    made = plan({}, Run(env={"WARDIAN_SERVICE_QA_PORT": "2"}), machine={"services": services})
+    assert (made.env["WARDIAN_SERVICE_QA_PORT"], made.env["WARDIAN_SERVICE_QA_HOST"]) == ("2", "h")
+
+
 def test_values_come_from_the_image_then_run_then_ports_then_flags() -> None:
     config = {"Env": ["A=image", "B=image", "C=image", "D=image", "EMPTY=", "EQ=a=b", "broken"]}
     run = Run(env={"B": "run", "C": "run", "WARDIAN_PORT_TB": "run", "D": "run"}, ports={"tb": 6006})
@@ -120,6 +126,14 @@ def test_mounts_of_the_file_are_relative_to_it_and_flags_win() -> None:
         "/over": ("/flag", False),
         "/rel": ("/proj/x/rel", False),
     }
+
+
+def test_the_project_is_bound_where_an_editable_link_leads_too() -> None:
+    labels = {"Labels": {"dev.wardian.editable": "/workspace"}}
+    made = plan({"WorkingDir": "/code", **labels}, project="/proj")
+    assert made.binds == (Bind("/proj", "/code"), Bind("/proj", "/workspace"))
+    assert plan({"WorkingDir": "/workspace", **labels}, project="/proj").binds == (Bind("/proj", "/workspace"),)
+    assert plan({"WorkingDir": "/code", **labels}).binds == ()
 
 
 def test_names_to_hand_on_come_from_both_places_once() -> None:

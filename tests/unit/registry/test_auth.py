@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardian.registry.auth import Challenge, challenges
+from wardian.registry.auth import Access, Challenge, challenges
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,24 @@ def test_what_is_written_is_read(wanted: list[tuple[str, dict[str, str]]]) -> No
         for scheme, parameters in wanted
     )
     assert challenges([header]) == [Challenge(*one) for one in wanted]
+
+
+@pytest.mark.parametrize(
+    ("access", "challenged", "asked"),
+    [
+        (Access("r", "a/b"), "", ("repository:a/b:pull",)),
+        (Access("r", "a/b", "pull,push"), "", ("repository:a/b:pull,push",)),
+        (Access("r", "a/b", "pull,push"), "repository:a/b:pull", ("repository:a/b:pull,push",)),
+        (Access("r", "a/b", "pull,push"), "repository:prefix/a/b:pull", ("repository:prefix/a/b:pull",)),
+        (Access("r", "a"), "registry:catalog:*", ("registry:catalog:*",)),
+        (Access("r", ""), "", ()),
+        (
+            Access("r", "a", "pull,push", ("base",)),
+            "repository:base:pull repository:a:push,pull",
+            ("repository:base:pull", "repository:a:pull,push"),
+        ),
+        (Access("r", "a", "pull,push", ("base",)), "", ("repository:a:pull,push", "repository:base:pull")),
+    ],
+)
+def test_what_a_token_is_asked_for(access: Access, challenged: str, asked: tuple[str, ...]) -> None:
+    assert access.scopes(challenged) == asked

@@ -22,7 +22,7 @@ class Scripted(Transport):
         self.asked: list[httpx.Request] = []
         self._answers = {address: list(given) for address, given in answers.items()}
 
-    def _client(self, host: str) -> httpx.Client:
+    def _client(self, url: str) -> httpx.Client:
         return httpx.Client(transport=httpx.MockTransport(self._answer))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:

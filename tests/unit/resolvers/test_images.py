@@ -6,12 +6,13 @@ from typing import cast
 import pytest
 
 from tests.images import add_image, layer
-from wardian.errors import WardianError
+from wardian.errors import Unavailable, WardianError
 from wardian.lock.model import Base
 from wardian.oci.model import MANIFEST, Descriptor
 from wardian.oci.reference import Reference
 from wardian.registry.client import Registry
-from wardian.resolvers.images import complete, ensure, python_of, read_file, resolve
+from wardian.resolvers.images import complete, ensure, python_of, resolve
+from wardian.store.contents import contents, read
 from wardian.store.store import Store
 
 AMD64 = "linux/amd64"
@@ -53,6 +54,26 @@ def asked(store: Store, reference: str, fake: Fake, **substitutes: str) -> Base:
 def test_a_tag_that_was_built_here_is_that_image(store: Store) -> None:
     built = add_image(store, "trainer/base:1", [layer({"a": b"1"})])
     assert asked(store, "trainer/base:1", Fake()) == Base(reference="trainer/base:1", digest=built.digest)
+
+
+class Silent(Fake):
+    """A registry that cannot be reached."""
+
+    def resolve(self, reference: Reference, platform: str) -> Descriptor:
+        raise Unavailable(f"the name {reference.registry} cannot be resolved", hint="look at the network")
+
+
+@pytest.mark.parametrize(
+    ("substitutes", "named"),
+    [({}, "nvidia/cuda:12"), ({"docker.io/nvidia/*": "lab.example/cuda:12"}, "lab.example/cuda:12")],
+)
+def test_a_base_that_cannot_be_asked_for_is_named_with_what_may_stand_in(
+    store: Store, substitutes: dict[str, str], named: str
+) -> None:
+    with pytest.raises(Unavailable, match=f"^base {named}: the name .* cannot be resolved$") as silent:
+        asked(store, "nvidia/cuda:12", Silent(), **substitutes)
+    assert silent.value.hint is not None
+    assert silent.value.hint.startswith("look at the network; or let [substitutes] in wardian.local.toml name another")
 
 
 def test_a_tag_that_was_pulled_may_be_old_and_is_asked_for(store: Store) -> None:
@@ -164,5 +185,6 @@ def test_python_is_found_as_a_shell_would(
 def test_a_file_is_read_as_a_container_sees_it(store: Store) -> None:
     lower = layer({"var/lib/dpkg/status": b"old", "etc/gone": b"x"})
     image = add_image(store, "x/y:1", [lower, layer({"var/lib/dpkg/status": b"new", "etc/.wh.gone": b""})])
-    assert read_file(store, image.digest, "var/lib/dpkg/status") == b"new"
-    assert read_file(store, image.digest, "/etc/gone") is None
+    whole = contents(store, image.digest)
+    assert read(store, image.digest, whole, "var/lib/dpkg/status") == b"new"
+    assert read(store, image.digest, whole, "/etc/gone") is None

@@ -116,13 +116,22 @@ def test_runs_are_found_by_id_beginning_name_and_age(shelf: Shelf) -> None:
     with pytest.raises(WardianError, match="2 runs: 20260102-000000-bbbbbb, 20260102-000001-cccccc"):
         shelf.find("20260102")
     for word in ("nothing", "", "@first"):
-        with pytest.raises(WardianError, match="there is no run"):
+        with pytest.raises(WardianError, match="there is no run") as nothing:
             shelf.find(word)
+        assert nothing.value.hint == "type: wardian runs"
+
+
+@pytest.mark.parametrize(("word", "meant"), [("lnog", "long"), ("@lsat", "@last"), ("last", "@last")])
+def test_a_mistyped_name_gets_the_one_that_was_meant(shelf: Shelf, word: str, meant: str) -> None:
+    put(shelf, "20260101-000000-aaaaaa", name="long")
+    with pytest.raises(WardianError, match=f"there is no run {word!r} of {shelf.state.parent}") as unknown:
+        shelf.find(word)
+    assert unknown.value.hint == f"did you mean {meant}?"
 
 
 def test_an_empty_shelf(shelf: Shelf) -> None:
     assert shelf.all() == []
-    with pytest.raises(WardianError, match="there is no run '@last'"):
+    with pytest.raises(WardianError, match=f"there is no run '@last': nothing was run in {shelf.state.parent}"):
         shelf.find("@last")
 
 

@@ -15,7 +15,9 @@ from wardian.oci.digest import sha256
 from wardian.oci.model import EMPTY, INDEX, MANIFEST, SPDX, Descriptor, Index, Manifest
 from wardian.store.files import temporary_name
 from wardian.store.gc import DAY, Litter, litter, prune
+from wardian.store.listing import listing
 from wardian.store.reach import reach
+from wardian.store.sites import sites
 from wardian.store.store import LayerRecord, Store
 from wardian.store.usage import usage
 from wardian.store.verify import Fault, repair, verify
@@ -320,3 +322,32 @@ def test_twenty_images_that_share_a_layer_cost_it_once(tmp_path: Path) -> None:
     for at in range(20):
         add_image(store, f"empo/train:v{at}", [big, layer({"small": b"%d" % at})])
     assert usage(store).blobs < 1_100_000
+
+
+def test_what_is_known_of_packages_goes_with_the_image(store: Store) -> None:
+    image = store.resolve("empo/train:latest")
+    assert image
+    sites(store, image.digest)
+    assert [one for one in garbage(store) if one.kind == "listing"] == []
+    store.untag("empo/train:latest")
+    doomed = {one.path.name for one in garbage(store) if one.kind == "listing"}
+    assert f"{image.digest[7:]}.sites" in doomed
+    prune_all(store)
+    assert not (store.root / "listings" / f"{image.digest[7:]}.sites").exists()
+
+
+def test_the_listing_of_an_image_goes_with_it(store: Store) -> None:
+    train, dev = store.resolve("empo/train:latest"), store.resolve("empo/dev:latest")
+    assert train
+    assert dev
+    for image in (train, dev):
+        listing(store, image.digest)
+    assert [one for one in garbage(store) if one.kind == "listing"] == []
+    assert store.untag("empo/dev:latest")
+    doomed = {one.path.name for one in garbage(store) if one.kind == "listing"}
+    assert doomed == {dev.digest[7:], store.manifest(dev.digest).layers[1].digest[7:]}
+    prune_all(store)
+    assert {path.name for path in (store.root / "listings").iterdir()} == {
+        train.digest[7:],
+        *(layer.digest[7:] for layer in store.manifest(train.digest).layers),
+    }

@@ -117,6 +117,17 @@ def test_a_writer_that_is_not_committed_leaves_nothing(store: Store) -> None:
     assert store.read(sha256(b"abc")) == b"abc"
 
 
+def test_what_grows_and_is_not_adopted_leaves_nothing(store: Store) -> None:
+    with store.growing() as path:
+        path.write_bytes(b"ab")
+    assert list(store.blobs.iterdir()) == list(store.scratch.iterdir()) == []
+    with store.growing() as path:
+        path.write_bytes(b"abc")
+        store.adopt(path, sha256(b"abc"))
+    assert store.read(sha256(b"abc")) == b"abc"
+    assert list(store.scratch.iterdir()) == []
+
+
 def test_a_layer_is_remembered_by_its_key(store: Store) -> None:
     key = sha256(b"key")
     store.remember(key, RECORD)

@@ -59,7 +59,7 @@ def test_a_new_run_says_that_it_is_running(folder: Any, tmp_path: Path) -> None:
 def test_metadata_names_the_versions_and_says_which_are_absent(
     folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "PACKAGES", ("pytest", "no-such-distribution"))
+    monkeypatch.setattr(folder.RunFolder, "packages", ("pytest", "no-such-distribution"))
 
     folder.RunFolder(tmp_path, {})
 

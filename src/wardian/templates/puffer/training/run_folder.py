@@ -1,4 +1,4 @@
-"""The folder of one training run: what was asked, what happened, and what came of it. Standard library only.
+"""The folder of one training run: what was asked, what happened, and what came of it. The standard library is enough.
 
 config.json      everything that decides the result
 metadata.json    live status (running, finished, failed, interrupted), times, versions, the image's digest
@@ -10,6 +10,7 @@ checkpoints/     update-000010.pt …, and the name of the last in ``latest``
 import json
 import os
 import platform
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -24,10 +25,10 @@ class RunFolderError(Exception):
     """The folder cannot be used as asked; the message says what to type instead."""
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Sequence[str]) -> dict[str, str]:
     """The versions that a result depends on; ``absent`` for a package that is not there."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -54,6 +55,10 @@ def recent(values: Sequence[float], count: int) -> float:
 class RunFolder:
     """One run on disk. ``resume`` goes on with a run, ``fresh`` deletes one; else there may be none."""
 
+    budget = "timesteps"  # the one setting that may change on --resume
+    option = "--run-dir"  # how this folder was named
+    packages: Sequence[str] = PACKAGES
+
     def __init__(self, path: Path, config: Mapping[str, Any], *, resume: bool = False, fresh: bool = False) -> None:
         self.path = path
         self.config = dict(config)
@@ -62,7 +67,7 @@ class RunFolder:
         written = path / "config.json"
         if written.exists() and not resume and not fresh:
             raise RunFolderError(
-                f"{path} holds a run; --resume goes on with it, --overwrite begins again, --run-dir names another"
+                f"{path} holds a run; --resume goes on with it, --overwrite begins again, {self.option} names another"
             )
         if resume:
             self._same(written)
@@ -76,7 +81,7 @@ class RunFolder:
             ):
                 old.unlink(missing_ok=True)
         replace(written, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
-        self._metadata: dict[str, Any] = {"started": now(), "versions": versions()}
+        self._metadata: dict[str, Any] = {"started": now(), "versions": versions(self.packages)}
         self._metadata |= {name: os.environ[variable] for name, variable in SEALED.items() if variable in os.environ}
         self.status("running", updates=0)
 
@@ -85,12 +90,11 @@ class RunFolder:
             raise RunFolderError(f"{self.path} holds no run to resume")
         before = json.loads(written.read_text(encoding="utf-8"))
         changed = sorted(
-            name for name in {*before, *self.config} - {"timesteps"} if before.get(name) != self.config.get(name)
+            name for name in {*before, *self.config} - {self.budget} if before.get(name) != self.config.get(name)
         )
         if changed:
-            raise RunFolderError(
-                f"{self.path} was started with another {', '.join(changed)}; only --timesteps may change on --resume"
-            )
+            only = f"only --{self.budget.replace('_', '-')} may change on --resume"
+            raise RunFolderError(f"{self.path} was started with another {', '.join(changed)}; {only}")
 
     def status(self, status: str, **facts: Any) -> None:
         """Replace the live status. Every status but ``running`` also notes the time."""
@@ -108,15 +112,19 @@ class RunFolder:
                 json.dumps({"update": row["update"], "seconds": round(time.monotonic() - self._clock, 3)}) + "\n"
             )
 
-    def returns(self, *, until: int) -> list[float]:
-        """The mean returns up to an update; later lines, of a run killed after its last checkpoint, are dropped."""
+    def rows(self, *, until: int) -> list[dict[str, Any]]:
+        """The metrics up to an update; later lines, of a run killed after its last checkpoint, are dropped."""
         path = self.path / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         rows = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
         kept = [(line, row) for line, row in rows if row["update"] <= until]
         if lines:
             replace(path, "".join(line for line, _ in kept))
-        return [row["mean_return"] for _, row in kept]
+        return [row for _, row in kept]
+
+    def returns(self, *, until: int) -> list[float]:
+        """The mean returns of ``rows``."""
+        return [row["mean_return"] for row in self.rows(until=until)]
 
     def latest(self) -> Path | None:
         """The newest complete checkpoint."""
@@ -132,6 +140,35 @@ class RunFolder:
         fresh.replace(path)
         replace(self.checkpoints / "latest", path.name + "\n")
         return path
+
+
+class Stopper:
+    """Remembers the first signal; the loop looks between two updates, so that a checkpoint is always whole."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.listen()
+
+    def listen(self) -> None:
+        """Take SIGTERM and SIGINT (again)."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _: object) -> None:
+        self.number = self.number or number
+
+
+def tracker(project: str | None, run: RunFolder) -> Any:
+    """A Weights & Biases run, or None when none was asked for. Raises ``RunFolderError`` when it cannot be had."""
+    if not project:
+        return None
+    if "WANDB_API_KEY" not in os.environ and os.environ.get("WANDB_MODE") != "offline":
+        raise RunFolderError("WANDB_API_KEY did not reach this program; export it before: wardian run")
+    try:
+        import wandb
+    except ImportError:
+        raise RunFolderError("wandb is not in this image; add it to requirements.txt, lock and build") from None
+    return wandb.init(project=project, dir=str(run.path), config=run.config, name=run.path.name)
 
 
 def now() -> str:

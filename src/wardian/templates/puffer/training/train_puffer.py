@@ -9,14 +9,12 @@ with 143 after SIGTERM and with 130 after Ctrl-C (both leave a checkpoint to --r
 """
 
 import argparse
-import os
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from run_folder import RunFolder, RunFolderError, recent
+from run_folder import RunFolder, RunFolderError, Stopper, recent, tracker
 
 ENVS, HORIZON, LAST = 32, 64, 20
 SHAPE = {"batch_size": ENVS * HORIZON, "bptt_horizon": HORIZON, "minibatch_size": 512, "max_minibatch_size": 512}
@@ -59,35 +57,6 @@ def configuration(given: argparse.Namespace, device: str) -> dict[str, Any]:
     if given.trainer_backend == "random":
         return asked | {"envs": ENVS, "horizon": HORIZON}
     return asked | {"envs": ENVS, "device": device, **SHAPE, **LOSS, **REPLAY, **ADAM, **FIXED, **PLAIN}
-
-
-class Stopper:
-    """Remembers the first signal; the loop looks between two updates, so that a checkpoint is always whole."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.listen()
-
-    def listen(self) -> None:
-        """Take SIGTERM and SIGINT (again)."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, _: object) -> None:
-        self.number = self.number or number
-
-
-def tracker(project: str | None, run: RunFolder) -> Any:
-    """A Weights & Biases run, or None when none was asked for. Raises ``RunFolderError`` when it cannot be had."""
-    if not project:
-        return None
-    if "WANDB_API_KEY" not in os.environ and os.environ.get("WANDB_MODE") != "offline":
-        raise RunFolderError("WANDB_API_KEY did not reach this program; export it before: wardian run")
-    try:
-        import wandb
-    except ImportError:
-        raise RunFolderError("wandb is not in this image; add it to requirements.txt, lock and build") from None
-    return wandb.init(project=project, dir=str(run.path), config=run.config, name=run.path.name)
 
 
 class Loop:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wardian.builders.system import OURS, environment, passage
+from wardian.builders.steps import OURS, environment, passage
 from wardian.hosts.machine import Machine
 
 

@@ -1,0 +1,94 @@
+"""Floating numbers of one width as another, rounded to the nearest (ties to even), and a count of what is no number.
+
+bfloat16 is the upper half of a float32; numpy does not know it, so it is a uint16 here. Pieces are small enough for a
+core's cache: on whole tensors the same work waits for memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+PIECE = 64 * 1024  # elements
+Array = np.ndarray[Any, Any]
+TYPES: Mapping[str, Any] = {
+    "float64": np.dtype("<f8"),
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+    "bfloat16": np.dtype("<u2"),
+}
+# From these bits on, without the sign, a float32 is no finite bfloat16: it rounds to infinity, or is none already.
+_EDGE = 0x7F7F8000
+
+
+@dataclass
+class Counts:
+    """What was no finite number in what was read, and what became infinite by rounding."""
+
+    nan: int = 0
+    inf: int = 0
+    overflow: int = 0
+
+    def __iadd__(self, other: "Counts") -> "Counts":
+        self.nan += other.nan
+        self.inf += other.inf
+        self.overflow += other.overflow
+        return self
+
+
+def convert(given: memoryview, source: str, out: memoryview, target: str, counts: Counts) -> None:
+    """Write the numbers of ``given`` as numbers of dtype ``target`` into ``out``, which has room for as many."""
+    numbers, made = np.frombuffer(given, TYPES[source]), np.frombuffer(out, TYPES[target])
+    for at in range(0, len(numbers), PIECE):
+        piece, into = numbers[at : at + PIECE], made[at : at + PIECE]
+        if (source, target) == ("float32", "bfloat16") and _halve(piece, into):
+            continue
+        wide = _wide(piece, source)
+        with np.errstate(over="ignore", invalid="ignore"):
+            narrow = _halves(wide.astype("<f4", copy=False)) if target == "bfloat16" else wide.astype(TYPES[target])
+        into[:] = narrow
+        before = _count(wide, counts)
+        counts.overflow += int(np.count_nonzero(np.isinf(_wide(narrow, target)))) - before
+
+
+def count(given: memoryview, source: str, counts: Counts) -> None:
+    """Count what is no finite number."""
+    numbers = np.frombuffer(given, TYPES[source])
+    for at in range(0, len(numbers), PIECE):
+        _count(_wide(numbers[at : at + PIECE], source), counts)
+
+
+def _count(wide: Array, counts: Counts) -> int:
+    """Count, and return how many are infinite."""
+    if np.isfinite(wide).all():
+        return 0
+    inf = int(np.count_nonzero(np.isinf(wide)))
+    counts.inf += inf
+    counts.nan += int(np.count_nonzero(np.isnan(wide)))
+    return inf
+
+
+def _wide(numbers: Array, dtype: str) -> Array:
+    """The same numbers in a type that numpy has."""
+    return (numbers.astype("<u4") << 16).view("<f4") if dtype == "bfloat16" else numbers
+
+
+def _halve(numbers: Array, into: Array) -> bool:
+    """Round float32 to bfloat16 where all stay finite; else False, and nothing is written."""
+    bits = numbers.view("<u4")
+    if int(bits.view("<i4").max()) >= _EDGE or int(bits.max()) >= _EDGE | 1 << 31:
+        return False
+    rounded = bits >> 16
+    rounded &= 1
+    rounded += 0x7FFF
+    rounded += bits
+    into[:] = rounded.view("<u2")[1::2]
+    return True
+
+
+def _halves(numbers: Array) -> Array:
+    """Round any float32 to bfloat16. What is no number stays none, and keeps its sign."""
+    bits = numbers.view("<u4")
+    rounded = ((bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16).astype("<u2")
+    return np.where(np.isnan(numbers), (bits >> 16).astype("<u2") | np.uint16(0x40), rounded)

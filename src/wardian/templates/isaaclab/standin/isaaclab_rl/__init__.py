@@ -1,0 +1,1 @@
+"""A stand-in for Isaac Lab's bridges to learning libraries."""

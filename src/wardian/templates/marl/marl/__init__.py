@@ -1,0 +1,1 @@
+"""Agents that share one policy and learn it with PPO."""

@@ -1,0 +1,1 @@
+../../puffer/training/run_folder.py
