@@ -16,7 +16,7 @@ RANKS = [
     {"spec", "oci"},
     {"lock", "plan"},
     {"hosts", "store", "registry"},
-    {"resolvers", "builders", "runtimes", "runs", "checkpoints"},
+    {"resolvers", "builders", "runtimes", "runs", "checkpoints", "envs"},
     {"workspace", "console"},
     {"verbs"},
     {"main", "__main__"},

@@ -48,6 +48,7 @@ VERBS = {
     "store": "Verify, prune or measure the store",
     "doctor": "Say what is here, what is missing and how to get it",
     "merge": "Merge a sharded training checkpoint into a HuggingFace directory",
+    "env": "Serve environments to agents over HTTP, and check a server",
     "demo": "Go the whole way on this machine, in a minute or two",
 }
 
