@@ -11,7 +11,7 @@ test_user=wardian-test
 # package=program that shows it is there
 engine=(bubblewrap=bwrap mmdebstrap=mmdebstrap uidmap=newuidmap util-linux=unshare)
 oracles=(skopeo=skopeo umoci=umoci podman=podman runc=runc docker-registry=docker-registry apache2-utils=htpasswd git=git
-  curl=curl busybox-static=busybox openssl=openssl shellcheck=shellcheck)
+  curl=curl busybox-static=busybox openssl=openssl shellcheck=shellcheck default-jre-headless=java)
 networks=(netavark=/usr/lib/podman/netavark aardvark-dns=/usr/lib/podman/aardvark-dns slirp4netns=slirp4netns
   fuse-overlayfs=fuse-overlayfs catatonit=catatonit iptables=iptables iproute2=ip) # what engines' containers need
 needed=()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -37,10 +38,8 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(env: str, *options: str, headers: dict[str, str] | None = None, **variables: str) -> Iterator[Served]:
+def serving(env: str, *options: str, **variables: str) -> Iterator[Served]:
     """Serve an environment on a free port, until the block ends."""
-    import os
-
     argv = [sys.executable, "-m", "wardian", "env", "serve", env, "--port", "0", "--json", *options]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, **variables})
     try:
@@ -51,7 +50,7 @@ def serving(env: str, *options: str, headers: dict[str, str] | None = None, **va
             assert line, f"{env}: the server ended with {process.wait(5)}"
             text += line
         url = json.loads(text)["url"]
-        with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
             yield Served(url, process, client)
     finally:
         process.terminate()

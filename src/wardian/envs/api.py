@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import wardian
-from wardian.envs.base import Turn, Wire
+from wardian.envs.base import NoSuchItem, Turn, Wire
 from wardian.envs.sessions import Refused, Sessions
 
 Data = dict[str, Any]
@@ -74,6 +74,7 @@ class Api:
             "/health": Route(get, self._health),
             "/info": Route(get, self._info),
             **{path: Route(get, self._more(tell), wire.session) for path, tell in wire.more.items()},
+            **{path: Route(post, self._asked(answer)) for path, answer in wire.asked.items()},
         }
 
     async def call(self, path: str, data: Data, *, mine: bool = False) -> Reply:
@@ -113,7 +114,10 @@ class Api:
         turn = None
         if self.wire.create_item:
             try:
-                turn = await self.sessions.reset(number, self.wire.create_item(data, number))
+                turn = await self.sessions.reset(number, self.wire.create_item(data))
+            except NoSuchItem as error:
+                self.sessions.close(number)
+                raise Refused(422, str(error)) from None
             except BaseException:
                 self.sessions.close(number)
                 raise
@@ -162,6 +166,16 @@ class Api:
             number = integer(data, self.wire.session, "query")
             self._last(number)
             return Reply(200, tell(self.sessions.get(number).episode))
+
+        return handle
+
+    def _asked(self, answer: Callable[[Any, Data], Any]) -> Callable[[Data], Awaitable[Reply]]:
+        async def handle(data: Data) -> Reply:
+            data.pop("_spread", None)
+            try:
+                return Reply(200, await asyncio.to_thread(answer, self.environment, data))
+            except NoSuchItem as error:
+                raise Refused(422, str(error)) from None
 
         return handle
 
@@ -315,6 +329,7 @@ def told(turn: Turn) -> Data:
         "truncated": turn.truncated,
         "success": turn.success,
         "valid": turn.valid,
+        **({"extra": dict(turn.extra)} if turn.extra else {}),
     }
 
 

@@ -55,12 +55,13 @@ class Wire:
     item: str = "data_idx"
     item_default: int | None = None  # None: the request has to say it
     created: Callable[[int, Turn | None], Any] = lambda session, _: {"id": session}
-    create_item: Callable[[Any, int], int | None] | None = None  # body, session → the item to begin at once with
+    create_item: Callable[[Any], int | None] | None = None  # the item that a session begins with; its number: None
     reset: Callable[[int, Turn], Any] = lambda _, turn: _state(turn, deleted=False)
     step: Callable[[int, Turn], Any] = lambda _, turn: _state(turn)
     observation: Callable[[int, Turn], Any] = lambda _, turn: turn.text
     before_reset: Callable[[int], str] = str  # what a step before the first reset is told
     more: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)  # GET route → what it tells of an episode
+    asked: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)  # POST route → environment, data
 
 
 def _state(turn: Turn, **more: Any) -> dict[str, Any]:
@@ -100,3 +101,4 @@ class Driver:
     requires: Sequence[str]  # the modules that have to be there
     extra: str  # of this distribution, which brings them
     make: str  # "module:class" in this package; called with what follows the colon of the name, and ``agentgym``
+    options: Mapping[str, str] = field(default_factory=dict)  # name → what it sets

@@ -13,8 +13,8 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Server:
     limits: Limits
     workers: int = 1
     token: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)  # of the environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,12 @@ def serve(server: Server, ready: Callable[[str], None]) -> None:
     host = f"[{server.host}]" if ":" in server.host else server.host
     url = f"http://{host}:{listening.getsockname()[1]}"
     with listening, tempfile.TemporaryDirectory(prefix="wardian-env-") as folder:
-        if server.workers == 1:
-            _work(Place(server, listening, Path(folder)), lambda: ready(url))
-        else:
-            _supervise(Place(server, listening, Path(folder)), lambda: ready(url))
+        if server.workers > 1:  # what cannot be made is said once, and by this process
+            make(server.env, server.options).close()
+        run = _work if server.workers == 1 else _supervise
+        stuck = run(Place(server, listening, Path(folder)), lambda: ready(url))
+    if stuck:
+        os._exit(0)  # Python would wait for the threads
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -84,12 +87,12 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _work(place: Place, ready: Callable[[], None]) -> None:
-    """Be one process of the server, until a signal."""
+def _work(place: Place, ready: Callable[[], None]) -> int:
+    """Be one process of the server, until a signal; how many of its threads never come back."""
     import uvicorn
 
     server, worker = place.server, place.worker
-    environment = make(server.env, agentgym=server.limits.mode == "agentgym")
+    environment = make(server.env, server.options, agentgym=server.limits.mode == "agentgym")
     count = server.workers
     room = server.limits.max_sessions // count + (worker < server.limits.max_sessions % count)
     first = worker + place.generation * _GENERATION * count
@@ -140,6 +143,7 @@ def _work(place: Place, ready: Callable[[], None]) -> None:
                 answering.close()
 
     _loop()(run())
+    return sessions.stuck
 
 
 def _loop() -> Callable[[Any], Any]:
@@ -206,7 +210,7 @@ class Mesh:
         return await asyncio.start_unix_server(connected, str(place), limit=1 << 28)
 
 
-def _supervise(place: Place, ready: Callable[[], None]) -> None:
+def _supervise(place: Place, ready: Callable[[], None]) -> int:
     """Run the processes, begin a new one for each that dies, and end all with this one."""
     stop = False
 
@@ -247,6 +251,7 @@ def _supervise(place: Place, ready: Callable[[], None]) -> None:
                 running[worker] = begin(worker, generations[worker])
     finally:
         _end(running)
+    return 0
 
 
 def _end(running: list[BaseProcess]) -> None:
@@ -269,4 +274,5 @@ def _child(place: Place, up: Any, parent: int) -> None:
     if os.getppid() != parent:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C reaches all; the first process says when to end
-    _work(place, lambda: up.put(place.worker))
+    if _work(place, lambda: up.put(place.worker)):
+        os._exit(0)

@@ -70,6 +70,7 @@ class Sessions:
         self.room = limits.max_sessions if room is None else room
         self.open: dict[int, Session] = {}
         self.reaped = 0
+        self.stuck = 0  # threads that were given up
         self._first, self._next, self._stride = first, first, stride
         self._threads = ThreadPoolExecutor(32, "episode") if environment.blocking else None
 
@@ -186,6 +187,7 @@ class Sessions:
             raise
         except TimeoutError:
             self._lose(number)
+            self.stuck += 1
             raise Refused(
                 504, f"session {number} took more than {self.limits.step_timeout:g} s and is closed"
             ) from None

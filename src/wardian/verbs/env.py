@@ -43,15 +43,16 @@ def _limit(name: str, kind: Any, default: Any, text: str) -> Callable[[_Command]
 @_limit("max-body", click.IntRange(64), 1 << 20, "Bytes of a request.")
 @_limit("max-action", click.IntRange(1), 16 << 10, "Bytes of an action.")
 @_limit("step-timeout", click.FloatRange(0.01), 60.0, "Seconds a step may take.")
+@click.option("--with", "options", multiple=True, metavar="KEY=VALUE", help="An option of the environment.")
 @click.option("--token-env", metavar="NAME", help="The variable with the token that clients have to show.")
 @click.argument("env", metavar="ENV")
-def serve(workspace: Workspace, env: str, *, token_env: str | None, **given: Any) -> None:
+def serve(workspace: Workspace, env: str, *, token_env: str | None, options: tuple[str, ...], **given: Any) -> None:
     """Serve an environment until ^C or SIGTERM.
 
     ENV is a name of `wardian env list`. On one port it speaks AgentGym's protocol for that environment, one protocol
     for all environments (/batch/…), and OpenEnv's WebSocket (/ws); /health, /info and /metrics tell how it does.
     """
-    from wardian.envs.drivers import make
+    from wardian.envs.drivers import kind_of
     from wardian.envs.serving import Server
     from wardian.envs.serving import serve as run
     from wardian.envs.sessions import Limits
@@ -60,12 +61,11 @@ def serve(workspace: Workspace, env: str, *, token_env: str | None, **given: Any
     token = os.environ.get(token_env) if token_env else None
     if token_env and not token:
         raise SpecError(f"{token_env} is not set, and is to hold the token", hint=f"type: export {token_env}=…")
-    probe = make(env, agentgym=given["mode"] == "agentgym")
-    room = given.pop("max_sessions") or probe.max_sessions
-    probe.close()
+    chosen = _options(env, options)
+    room = given.pop("max_sessions") or kind_of(env, chosen).max_sessions
     if workers > room:
         raise SpecError(f"{workers} processes for {room} sessions", hint="give --max-sessions, or fewer --workers")
-    server = Server(env, host, port, Limits(max_sessions=room, **given), workers, token)
+    server = Server(env, host, port, Limits(max_sessions=room, **given), workers, token, chosen)
     if host not in ("127.0.0.1", "localhost", "::1") and token is None:
         workspace.console.note(f"{host} is open to others, and no token is wanted: --token-env NAME wants one")
 
@@ -74,6 +74,21 @@ def serve(workspace: Workspace, env: str, *, token_env: str | None, **given: Any
         workspace.console.answer(said, {"env": env, "url": url, "workers": workers, **asdict(server.limits)})
 
     run(server, ready)
+
+
+def _options(env: str, given: tuple[str, ...]) -> dict[str, str]:
+    """What sets an environment up: ``WARDIAN_ENV_<KEY>``, and over it ``--with KEY=VALUE``."""
+    from wardian.envs.drivers import DRIVERS
+
+    driver = DRIVERS.get(env.partition(":")[0])
+    known = driver.options if driver else {}
+    chosen = {key: os.environ[name] for key in known if (name := f"WARDIAN_ENV_{key.upper()}") in os.environ}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals:
+            raise SpecError(f"--with {one!r} has no '='", hint="as in --with corpus=wiki.jsonl")
+        chosen[key] = value
+    return chosen
 
 
 @verb("list", example="wardian env list\nwardian env list --json")
@@ -86,7 +101,9 @@ def list_(workspace: Workspace) -> None:
         missing = lacking(driver)
         state = f"install 'wardian[{driver.extra}]'" if missing else "ready"
         rows.append((name, driver.summary, state))
-        data.append({"name": name, "summary": driver.summary, "missing": missing, "extra": driver.extra})
+        data.append(
+            {"name": name, **{key: value for key, value in asdict(driver).items() if key != "make"}, "missing": missing}
+        )
     workspace.console.table(("ENV", "WHAT IT IS", "HERE"), rows, data)
 
 
