@@ -18,6 +18,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 JSON = (b"content-type", b"application/json")
 REAP_EVERY = 5.0
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class App:
@@ -147,7 +148,7 @@ def parsed(body: bytes) -> Data | Reply:
 
 def encoded(value: Any) -> bytes:
     """JSON as FastAPI writes it. What no UTF-8 has (half a surrogate pair) is replaced."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _ENCODE(value).encode("utf-8", "replace")
 
 
 async def respond(send: Send, reply: Reply) -> None:

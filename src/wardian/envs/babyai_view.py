@@ -31,52 +31,66 @@ def code(cell: Any) -> int:
     return int(kind) | int(colour) << 4 | int(state) << 8
 
 
+def _offsets(direction: int) -> list[tuple[int, int]]:
+    """Where the cells of a view lie, from the agent."""
+    fx, fy = FORWARD[direction]
+    return [(ahead * fx - aside * fy, ahead * fy + aside * fx) for ahead in range(6, -1, -1) for aside in range(-3, 4)]
+
+
+OFFSETS = [_offsets(direction) for direction in range(4)]
+
+
 def visible(env: Any) -> list[int]:
     """The view of a ``MiniGridEnv``; what is hidden is 0, and the agent's own cell is what it carries.
 
-    The same as ``MiniGridEnv.gen_obs()["image"]``, in a twentieth of the time.
+    The same as ``MiniGridEnv.gen_obs()["image"]``, in a small part of the time.
     """
     grid, width, height = env.grid.grid, env.grid.width, env.grid.height
-    fx, fy = FORWARD[env.agent_dir]
-    rx, ry = -fy, fx
-    x, y = int(env.agent_pos[0]) + 6 * fx - 3 * rx, int(env.agent_pos[1]) + 6 * fy - 3 * ry
-    cells = []
-    for _ in range(SIDE):
-        cx, cy = x, y
-        for _ in range(SIDE):
-            if 0 <= cx < width and 0 <= cy < height:
-                cell = grid[cy * width + cx]
-                cells.append(EMPTY if cell is None else OUTSIDE if cell.type == "wall" else code(cell))
-            else:
-                cells.append(OUTSIDE)
-            cx += rx
-            cy += ry
-        x -= fx
-        y -= fy
-    seen = _lit(cells)
-    view = [cell if lit else 0 for cell, lit in zip(cells, seen, strict=True)]
+    x, y = int(env.agent_pos[0]), int(env.agent_pos[1])
+    cells = [
+        grid[(y + dy) * width + x + dx] if 0 <= x + dx < width and 0 <= y + dy < height else _BEYOND
+        for dx, dy in OFFSETS[env.agent_dir]
+    ]
+    view = [EMPTY if cell is None else OUTSIDE if cell.type == "wall" else code(cell) for cell in cells]
+    lit = 1 << 3
+    for start in range(SIDE * (SIDE - 1), -1, -SIDE):
+        row = view[start : start + SIDE]
+        clear = 0
+        for at, cell in enumerate(row):
+            if cell != OUTSIDE and (cell < _CLOSED or cell & 15 != DOOR):
+                clear |= 1 << at
+        seen, lit = _lit(lit, clear)
+        if seen != _ALL:
+            view[start : start + SIDE] = [cell if seen >> at & 1 else 0 for at, cell in enumerate(row)]
     view[HERE] = code(env.carrying)
     return view
 
 
-def _lit(cells: list[int]) -> list[bool]:
-    """Which cells light reaches from the agent: the rule of ``Grid.process_vis``, row by row away from it."""
-    lit = [False] * (SIDE * SIDE)
-    lit[HERE] = True
-    clear = [(cell & 15) != WALL and not ((cell & 15) == DOOR and cell >> 8) for cell in cells]
-    for row in range(SIDE - 1, -1, -1):
-        start = row * SIDE
-        for at in range(start, start + SIDE - 1):
-            if lit[at] and clear[at]:
-                lit[at + 1] = True
-                if row:
-                    lit[at - SIDE] = lit[at - SIDE + 1] = True
-        for at in range(start + SIDE - 1, start, -1):
-            if lit[at] and clear[at]:
-                lit[at - 1] = True
-                if row:
-                    lit[at - SIDE] = lit[at - SIDE - 1] = True
-    return lit
+class _Wall:
+    type = "wall"
+
+
+_BEYOND = _Wall()
+_CLOSED = 1 << 8  # the least code of a door that is not open
+_ALL = (1 << SIDE) - 1
+
+
+@cache
+def _lit(lit: int, clear: int) -> tuple[int, int]:
+    """How light spreads in a row, and to the next farther one: the rule of ``Grid.process_vis``.
+
+    Bit ``n`` is the row's cell ``n``: those that light has reached, and those that let it through.
+    """
+    above = 0
+    for at in range(SIDE - 1):
+        if lit & clear & 1 << at:
+            lit |= 2 << at
+            above |= 3 << at
+    for at in range(SIDE - 1, 0, -1):
+        if lit & clear & 1 << at:
+            lit |= 1 << at - 1
+            above |= 3 << at - 1
+    return lit, above
 
 
 @cache

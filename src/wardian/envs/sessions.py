@@ -8,10 +8,10 @@ servers do, faults included, for results that are to be compared with theirs.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from wardian.envs.base import Environment, Episode, Lost, NoSuchItem, Turn
 
@@ -98,39 +98,41 @@ class Sessions:
         item = number % items if item is None and items else item or 0
         if self.strict and (item < 0 or (items is not None and item >= items)):
             raise Refused(422, f"there is no item {item}: they are 0 to {items - 1}" if items else f"no item {item}")
-        async with self._turn(number, session):
-            old, session.episode, session.turn = session.episode, None, None
-            if old is not None:
-                old.close()
-            try:
-                session.episode, turn = await self._do(number, lambda: self.environment.start(item, seed))
-            except NoSuchItem as error:
-                raise Refused(422, str(error)) from None
-            session.steps = 0
-            session.turn = self._scored(turn, 0)
-            return session.turn
+        return await self._alone(number, session, self._reset(number, session, item, seed))
+
+    async def _reset(self, number: int, session: Session, item: int, seed: int | None) -> Turn:
+        old, session.episode, session.turn = session.episode, None, None
+        if old is not None:
+            old.close()
+        try:
+            session.episode, turn = await self._do(number, lambda: self.environment.start(item, seed))
+        except NoSuchItem as error:
+            raise Refused(422, str(error)) from None
+        session.steps = 0
+        session.turn = self._scored(turn, 0)
+        return session.turn
 
     async def step(self, number: int, action: str) -> Turn:
         """Do an action in a session."""
         session = self.get(number)
         if len(action.encode("utf-8", "surrogatepass")) > self.limits.max_action:
             raise Refused(422, f"an action may have {self.limits.max_action} bytes")
-        async with self._turn(number, session):
-            episode, last = session.episode, session.turn
-            if episode is None or last is None:
-                wire = self.environment.wire
-                said = (
-                    wire.before_reset(number) if wire and not self.strict else f"session {number} has no item: reset it"
-                )
-                raise Refused(409, said)
-            if last.done:
-                raise Refused(409, f"The task with environment {number} has finished.")
-            turn = await self._do(number, lambda: episode.step(action))
-            session.steps += 1
-            if self.limits.max_steps and session.steps >= self.limits.max_steps and not turn.done:
-                turn = replace(turn, done=True, truncated=True)
-            session.turn = self._scored(turn, last.score or 0)
-            return session.turn
+        return await self._alone(number, session, self._step(number, session, action))
+
+    async def _step(self, number: int, session: Session, action: str) -> Turn:
+        episode, last = session.episode, session.turn
+        if episode is None or last is None:
+            wire = self.environment.wire
+            said = wire.before_reset(number) if wire and not self.strict else f"session {number} has no item: reset it"
+            raise Refused(409, said)
+        if last.done:
+            raise Refused(409, f"The task with environment {number} has finished.")
+        turn = await self._do(number, lambda: episode.step(action))
+        session.steps += 1
+        if self.limits.max_steps and session.steps >= self.limits.max_steps and not turn.done:
+            turn = replace(turn, done=True, truncated=True)
+        session.turn = self._scored(turn, last.score or 0)
+        return session.turn
 
     def close(self, number: int) -> None:
         """End a session."""
@@ -160,21 +162,23 @@ class Sessions:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, number: int, session: Session) -> AsyncIterator[None]:
-        """One call on a session at a time: in strict mode a second one is refused, else it waits."""
+    async def _alone(self, number: int, session: Session, call: Coroutine[Any, Any, Turn]) -> Turn:
+        """Make one call on a session at a time: in strict mode a second one is refused, else it waits."""
         if self._threads is None:
-            yield
             session.used = self.clock()
-            return
+            return await call
         session.busy = session.busy or asyncio.Lock()
         if session.busy.locked() and self.strict:
+            call.close()
             raise Refused(409, f"session {number} is busy with another call")
         async with session.busy:
             if self.open.get(number) is not session:
+                call.close()
                 raise Refused(404, f"The id {number} is not valid.")
-            yield
-            session.used = self.clock()
+            try:
+                return await call
+            finally:
+                session.used = self.clock()
 
     async def _do(self, number: int, work: Callable[[], _Result]) -> _Result:
         """Run an environment's own code, and close the session when that fails or takes too long."""
