@@ -14,6 +14,8 @@ import pytest
 
 from tests.conftest import Wardian
 from tests.integration.registry import start_registry
+from tests.models import babyai, model
+from tests.servers import serving
 from wardian.main import VERBS, cli
 
 ROOT = Path(__file__).parent.parent.parent
@@ -42,7 +44,8 @@ def test_every_command_of_the_page_works(
 ) -> None:
     """``toml NAME``/``python NAME`` blocks become files, ``console`` blocks are run by a shell in one folder.
 
-    A page that says ``$REGISTRY`` gets one, one that asks for Docker a daemon, one that merges a checkpoint.
+    A page that says ``$REGISTRY`` gets one, one that asks for Docker a daemon, one that merges a checkpoint, one that
+    says ``$MODEL_URL`` a model. A server of `wardian env serve` runs until the page's end, on a port that is free.
     """
     if "outputs/global_step_100/actor" in page.read_text(encoding="utf-8"):
         shards = request.getfixturevalue("checkpoints") / "fsdp2 of 4"
@@ -54,11 +57,13 @@ def test_every_command_of_the_page_works(
         if "$REGISTRY" in page.read_text(encoding="utf-8"):
             request.getfixturevalue("need")("docker-registry")
             environment["REGISTRY"] = stack.enter_context(start_registry(tmp_path_factory.mktemp("registry"))).host
-        run_page(page, tmp_path, environment)
+        if "$MODEL_URL" in page.read_text(encoding="utf-8"):
+            environment |= {"MODEL_URL": stack.enter_context(model(babyai)).url, "OPENAI_API_KEY": "sk-page"}
+        run_page(page, tmp_path, environment, stack)
 
 
-def run_page(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
-    ran = 0
+def run_page(page: Path, tmp_path: Path, environment: dict[str, str], stack: ExitStack) -> None:
+    ran, port = 0, "36001"
     for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
         if block["name"]:
             target = tmp_path / block["name"]
@@ -66,11 +71,18 @@ def run_page(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
             target.write_text(block["body"], encoding="utf-8")
         for line, code in commands(block["body"]) if block["kind"] == "console" else []:
             words = shlex.split(line)
+            if words[:3] == ["wardian", "env", "serve"]:
+                server = stack.enter_context(serving(words[3]))
+                assert words[4:] == ["--port", port]
+                port = server.url.rpartition(":")[2]
+                ran += 1
+                continue
+            shown = line.replace(":36001", f":{port}")
             if words[0] == "cd":
                 tmp_path /= words[1]
                 continue
             done = subprocess.run(
-                ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+                ["bash", "-c", shown], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
             )
             assert done.returncode == code, f"{page.name}: {line}\n{done.stdout}\n{done.stderr}"
             ran += 1

@@ -306,6 +306,7 @@ class Api:
                 "max_score": environment.max_score,
                 "success": environment.success,
                 "system": environment.system,
+                "actions": environment.actions,
                 "max_sessions": limits.max_sessions,
                 "max_steps": limits.max_steps,
             },

@@ -140,6 +140,7 @@ class BabyAI:
     max_score = 1.0
     success = "done and reward > 0"
     system = SYSTEM
+    actions = "words"
     blocking = False
     max_sessions = 1024
     wire = Wire("This is environment BabyAI.", observation=lambda _, turn: {"observation": turn.text})

@@ -76,6 +76,7 @@ class Environment(Protocol):
     max_score: float | None  # None: there is none
     success: str  # when an item is solved, in words
     system: str  # what a model is told before the first turn
+    actions: str  # what an action is: words | json | text (all that a model says)
     blocking: bool  # whether a step may take long: then it runs in a thread
     max_sessions: int  # by default
     wire: Wire | None  # None: AgentGym has no such environment

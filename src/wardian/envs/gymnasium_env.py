@@ -112,6 +112,7 @@ class Gymnasium:
     max_score = None
     success = "what info says, else the reward threshold reached, else ended with a positive reward"
     system = SYSTEM
+    actions = "json"
     blocking = True
     max_sessions = 256
     wire = None

@@ -172,6 +172,7 @@ class SciWorld:
     max_score = 100.0
     success = "score == 100"
     system = SYSTEM
+    actions = "words"
     blocking = True
     max_sessions = 64
     wire = Wire(

@@ -219,6 +219,7 @@ class SearchQA:
     max_score = 1.0
     success = "reward == 1"
     system = "Answer the question. Search with <search>query</search>, answer with <answer>answer</answer>."
+    actions = "text"
     blocking = True
     max_sessions = 1024
     wire = Wire(

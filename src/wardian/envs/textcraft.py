@@ -299,6 +299,7 @@ class TextCraft:
     max_score = 1.0
     success = "reward == 1"
     system = SYSTEM
+    actions = "words"
     blocking = False
     max_sessions = 1024
     wire = Wire(

@@ -34,7 +34,7 @@ class Episode:
 class Counting:
     """A real environment of the smallest kind."""
 
-    name, success, system, max_sessions = "counting", "done", "", 4
+    name, success, system, actions, max_sessions = "counting", "done", "", "words", 4
     items: int | None = 10
     max_score: float | None = 1.0
     wire: Wire | None = None
