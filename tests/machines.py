@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,14 @@ class Machine:
         return {**os.environ, "WARDIAN_HOME": str(self.folder / "store"), **self.extra}
 
     def run(
-        self, *argv: str, at: Path | None = None, code: int | None = 0, **env: str
+        self, *argv: str, at: Path | None = None, code: int | None = 0, stdin: str | None = None, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command line; it must end with ``code``."""
         done = subprocess.run(
             [*self.python, "-m", "wardian", *argv],
             cwd=at or self.project,
             env={**self.env, **env},
+            input=stdin,
             capture_output=True,
             text=True,
             check=False,
@@ -72,7 +73,14 @@ class Machine:
 
 
 def made(
-    folder: Path, base_store: Path, template: str, name: str, *, files: Mapping[str, str] | None = None, first: str = ""
+    folder: Path,
+    base_store: Path,
+    template: str,
+    name: str,
+    *,
+    files: Mapping[str, str] | None = None,
+    build: Sequence[str] = (),
+    first: str = "",
 ) -> Machine:
     """A machine that has locked and built a template; made once for all workers. ``first`` is run in it to warm up."""
     machine = Machine(folder, name)
@@ -85,7 +93,7 @@ def made(
             for file, text in (files or {}).items():
                 (machine.project / file).write_text(text)
             machine.run("lock")
-            machine.run("build")
+            machine.run("build", *build)
             if first:
                 machine.run("run", "--", "python", "-c", first)
             (folder / "done").touch()

@@ -49,6 +49,7 @@ VERBS = {
     "doctor": "Say what is here, what is missing and how to get it",
     "merge": "Merge a sharded training checkpoint into a HuggingFace directory",
     "env": "Serve environments to agents over HTTP, and check a server",
+    "format": "Format the project by the formatter it names, in an image",
     "eval": "Play an environment's items by a language model, and say how well it did",
     "demo": "Go the whole way on this machine, in a minute or two",
 }

@@ -71,6 +71,7 @@ VERBS_ELSEWHERE = {  # the same of all examples of a verb
     "attach": "somebody at a terminal: test_engines",
     "merge": "checkpoints: test_docs, its page",
     "mount": "checkouts: test_mount",
+    "format": "an image with the formatter: test_agentgym",
     "eval": "a model and a server: test_eval",
     "env": "servers that do not end: test_env_server",
 }

@@ -263,13 +263,13 @@ def environment_factory(url: str, *, token: str | None = None) -> type:
     Each instance is a session on the server. ``reward`` is the episode's score: give TRL a reward function that reads
     it from the environments.
     """
-    client = Client(url, token=token)
 
     class Environment:
         """One session; its public methods but ``reset`` are the model's tools."""
 
         def __init__(self) -> None:
-            self._session = client.session()
+            self._client = Client(url, token=token)
+            self._session = self._client.session()
             self.reward = 0.0
             self.done = False
 
@@ -296,7 +296,7 @@ def environment_factory(url: str, *, token: str | None = None) -> type:
             return after.observation
 
         def close(self) -> None:
-            """Close the session."""
-            self._session.close()
+            """Close the session and its connection."""
+            self._client.close()
 
     return Environment

@@ -15,6 +15,7 @@ from wardian.plan.keys import EPOCH
 from wardian.registry.client import open_registry
 from wardian.registry.progress import Progress
 from wardian.resolvers.fetch import Fetcher
+from wardian.resolvers.own import OWN, offered
 from wardian.resolvers.project import mirrors
 from wardian.resolvers.python import Uv
 from wardian.resolvers.sdists import Sdists
@@ -45,12 +46,13 @@ def opened(
     environ: Mapping[str, str],
     substitutes: Mapping[str, str],
     indexes: tuple[str, ...],
+    requirements: tuple[str, ...],
     display: Progress,
     upgrade: Upgrade,
     known: tuple[tuple[Base, str], ...] = (),
 ) -> Iterator[Session]:
     """Open what resolving needs; scratch files and connections end with the block."""
-    machine = read_machine(environ)
+    machine = offered(read_machine(environ), requirements, store.root / OWN)
     sources = Locked(store, host, machine, environ, substitutes, indexes)
     site = Site(store, host, machine, sources, namespace_of(host), EPOCH, root, environ)
     with (

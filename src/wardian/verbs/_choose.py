@@ -143,3 +143,11 @@ def works(host: Host, name: str) -> bool:
         return host.run(Command((name, "version")), timeout=30).code == 0
     except Unavailable:
         return False
+
+
+def say_unset(workspace: Workspace, names: Sequence[str], service: str = "") -> None:
+    """One line for the variables that are to be handed on and are not set."""
+    unset = [name for name in names if name not in workspace.variables]
+    if unset:
+        said = "is not set: it is" if len(unset) == 1 else "are not set: they are"
+        workspace.console.note(f"{f'{service}: ' if service else ''}{', '.join(unset)} {said} not handed on")

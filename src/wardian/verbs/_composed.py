@@ -25,7 +25,7 @@ from wardian.runtimes import docker, loader, podman
 from wardian.runtimes.dockerlike import exec_words
 from wardian.runtimes.loading import ask
 from wardian.spec.models import Run
-from wardian.verbs._choose import check_mounts, choose, gpus, place_of, sites
+from wardian.verbs._choose import check_mounts, choose, gpus, place_of, say_unset, sites
 from wardian.verbs._services import Seen, State
 from wardian.verbs.stop import STOP_SECONDS
 from wardian.workspace import Workspace
@@ -72,11 +72,11 @@ class Composed:
     def _told(self, content: dict[str, Any], planned: Planned, workspace: Workspace) -> str:
         """The file's text with the values of what is handed on by name; what is not set is said, and not handed on."""
         body = content["services"][planned.name]
+        say_unset(workspace, planned.service.env_pass, planned.name)
         for name in planned.service.env_pass:
             value = workspace.variables.get(name)
             if value is None:
                 body["environment"].pop(name, None)
-                workspace.console.note(f"{planned.name}: {name} is not set: it is not handed on")
             else:
                 body["environment"][name] = literal(value)
         return text("", content)

@@ -16,7 +16,7 @@ from wardian.runs.shelf import Run as Kept
 from wardian.runtimes import runtime
 from wardian.spec.models import Run
 from wardian.verbs._attempt import Launch, begin_detached
-from wardian.verbs._choose import check_mounts, choose, gpus, sites
+from wardian.verbs._choose import check_mounts, choose, gpus, say_unset, sites
 from wardian.verbs._services import Seen, State, service_runs, tcp_port
 from wardian.verbs.stop import STOP_SECONDS, end_runs, over
 from wardian.workspace import Workspace
@@ -125,9 +125,7 @@ def _launch(workspace: Workspace, planned: Planned) -> Launch:
     machine = Machine(caller(), str(workspace.root), gpus=gpus(workspace, service.gpus), sites=found)
     made = container(chosen.digest, chosen.config, run, mounts=mounts, wishes=wishes, machine=machine)
     check_mounts(made.binds, workspace.home)
-    for name in made.env_pass:
-        if name not in workspace.variables:
-            workspace.console.note(f"{planned.name}: {name} is not set: it is not handed on")
+    say_unset(workspace, made.env_pass, planned.name)
     at = next((bind.target for bind in made.binds if bind.source == wishes.project), None)
     return Launch(
         container=made,

@@ -60,6 +60,7 @@ def command(
     from wardian.builders.graph import Graph
     from wardian.hosts.machine import read_machine
     from wardian.resolvers.inputs import require_fresh
+    from wardian.resolvers.own import OWN, offered, required
     from wardian.spec.matrix import closure, select
 
     if push and not workspace.spec.project.registry:
@@ -69,7 +70,7 @@ def command(
     chosen = select(workspace.images, images)
     wanted = closure(workspace.images, chosen)
     require_fresh(workspace.root, workspace.lock, workspace.images, workspace.spec.substitutes)
-    machine = read_machine(workspace.environ)
+    machine = offered(read_machine(workspace.environ), required(wanted), workspace.store.root / OWN)
     plans = planned(workspace, wanted, machine)
     _insist(plans, tags)
     site = _site(workspace, machine, Path(archive).absolute() if archive else None, wanted, engine)

@@ -18,14 +18,15 @@ SERVE = """\
 wardian env serve babyai --port 36001
 wardian env serve babyai --mode agentgym     # to compare with AgentGym's own server
 wardian env serve gymnasium:CartPole-v1 --workers 2 --max-sessions 512"""
+TOLD = {"host": ("WARDIAN_LISTEN",), "port": ("WARDIAN_PORT",)}  # what services get from Wardian
 CHECK = """\
 wardian env check http://127.0.0.1:36001
 wardian env check http://127.0.0.1:36001 --items 8 --json"""
 
 
 def _limit(name: str, kind: Any, default: Any, text: str) -> Callable[[_Command], _Command]:
-    """An option that ``WARDIAN_ENV_<NAME>`` may set too, as an image or a service does."""
-    variable = "WARDIAN_ENV_" + name.upper().replace("-", "_")
+    """An option that ``WARDIAN_ENV_<NAME>`` may set too, or what Wardian tells a service."""
+    variable = ["WARDIAN_ENV_" + name.upper().replace("-", "_"), *TOLD.get(name, ())]
     return click.option(
         f"--{name}", type=kind, default=default, show_default=default is not None, envvar=variable, help=text
     )

@@ -184,6 +184,6 @@ def _progress(workspace: Workspace, title: str, total: int) -> "Iterator[Tell]":
             nonlocal done, solved, failed
             done, solved, failed = done + 1, solved + bool(told["success"]), failed + bool(told["error"])
             task.advance(1)
-            task.say(f"{title}: {done} of {total}, {solved} solved" + (f", {failed} with errors" if failed else ""))
+            task.say(f"{done} of {total}, {solved} solved" + (f", {failed} with errors" if failed else ""))
 
         yield tell

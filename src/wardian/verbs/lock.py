@@ -126,6 +126,7 @@ def _resolved(
     on_disk: "tuple[Lock, Mapping[str, str]]",
     upgrade: "Upgrade",
 ) -> "tuple[Lock, dict[str, str]]":
+    from wardian.resolvers.own import required
     from wardian.resolvers.project import Locking
     from wardian.resolvers.session import opened
     from wardian.resolvers.systems import platform_of
@@ -139,6 +140,7 @@ def _resolved(
             environ=workspace.environ,
             substitutes=workspace.spec.substitutes,
             indexes=_indexes(workspace),
+            requirements=required(workspace.images),
             display=display,
             upgrade=upgrade,
             known=tuple((entry.base, platform_of(entry)) for entry in on_disk[0].images.values() if entry.base),
@@ -160,6 +162,7 @@ def _resolved(
 def _archive(workspace: Workspace, lock: "Lock", texts: Mapping[str, str], folder: Path) -> None:
     """Bring every locked file into the store, then into the archive."""
     from wardian.resolvers.archive import archived
+    from wardian.resolvers.own import required
     from wardian.resolvers.session import opened
     from wardian.resolvers.upgrade import Upgrade
     from wardian.spec.units import human_size
@@ -173,6 +176,7 @@ def _archive(workspace: Workspace, lock: "Lock", texts: Mapping[str, str], folde
             environ=workspace.environ,
             substitutes=workspace.spec.substitutes,
             indexes=_indexes(workspace),
+            requirements=required(workspace.images),
             display=display,
             upgrade=Upgrade(),
         ) as session,

@@ -17,7 +17,7 @@ from wardian.runtimes.base import engine
 from wardian.spec.units import size
 from wardian.verbs import verb
 from wardian.verbs._attempt import Launch, go, go_detached
-from wardian.verbs._choose import Chosen, check_mounts, choose, engine_of, gpus, place_of, run_table, sites
+from wardian.verbs._choose import Chosen, check_mounts, choose, engine_of, gpus, place_of, run_table, say_unset, sites
 from wardian.workspace import Workspace
 
 ENGINES = ("auto", "sandbox", "docker", "podman")
@@ -112,9 +112,7 @@ def plan(workspace: Workspace, chosen: Chosen, wishes: Wishes, flags: dict[str, 
     )
     made = container(chosen.digest, chosen.config, table, mounts=mounts, wishes=wishes, machine=machine)
     check_mounts(made.binds, workspace.home)
-    for name in made.env_pass:
-        if name not in workspace.variables:
-            workspace.console.note(f"{name} is not set: it is not handed on")
+    say_unset(workspace, made.env_pass)
     at = next((bind.target for bind in made.binds if wishes.project and bind.source == wishes.project), None)
     own = {*project_binds(chosen.config, wishes.project, at), *given.binds}  # a record has them not: they are made anew
     return Launch(

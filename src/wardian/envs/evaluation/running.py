@@ -14,7 +14,7 @@ from wardian.envs.evaluation.items import Items
 from wardian.envs.evaluation.picture import picture
 from wardian.envs.evaluation.playing import Played, Rules, act, play
 from wardian.envs.evaluation.results import summary
-from wardian.errors import SpecError, WardianError
+from wardian.errors import SpecError
 
 Tell = Callable[[Mapping[str, Any]], None]
 SETTINGS = "settings.json"
@@ -110,7 +110,7 @@ async def _together(work: Sequence[Any]) -> None:
         async with asyncio.TaskGroup() as group:
             for one in work:
                 group.create_task(one)
-    except* WardianError as failed:
+    except ExceptionGroup as failed:  # not `except*`: what is raised there is a group again, on Python 3.11.2
         raise failed.exceptions[0] from None
 
 
