@@ -393,6 +393,21 @@ def test_openenvs_sessions_are_counted_and_end() -> None:
     assert begun["type"] == "observation"
 
 
+def test_a_socket_that_nobody_uses_loses_its_session() -> None:
+    async def work(url: str, kind: str) -> list[Any]:
+        async with websockets.connect(url.replace("http", "ws") + "/ws") as line:
+            await asyncio.sleep(2)
+            await line.send(json.dumps({"type": kind, "data": {"message": "x"}}))
+            said = json.loads(await line.recv())
+            with pytest.raises(websockets.ConnectionClosed):
+                await line.recv()
+            return [said["type"], said["data"]["code"]]
+
+    with serving("babyai", "--unused-ttl", "0.3") as served:
+        for kind in ("state", "step", "reset"):
+            assert asyncio.run(work(served.url, kind)) == ["error", "EXECUTION_ERROR"]
+
+
 def test_gymnasium_over_http() -> None:
     with serving("gymnasium:CartPole-v1") as served:
         info = served.client.get("/info").json()

@@ -90,14 +90,13 @@ async def _answer(api: Api, number: int, raw: str | None) -> str | None:
     data = message.get("data", {}) if isinstance(message, dict) else {}
     if kind == "close":
         return None
-    if kind == "state":
-        session = api.sessions.get(number)
-        return _told("state", {"episode_id": str(number), "step_count": session.steps})
-    if kind not in ("reset", "step"):
+    if kind not in ("reset", "step", "state"):
         raise Fault("UNKNOWN_TYPE", f"Unknown message type: {kind}")
     if not isinstance(data, dict):
         raise Fault("VALIDATION_ERROR", "data is an object")
     try:
+        if kind == "state":
+            return _told("state", {"episode_id": str(number), "step_count": api.sessions.get(number).steps})
         return _told("observation", _observation(await _turn(api, number, kind, data)))
     except Invalid as error:
         raise Fault("VALIDATION_ERROR", f"{error.detail[0]['loc'][-1]}: {error}") from None
