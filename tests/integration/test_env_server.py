@@ -301,9 +301,12 @@ def test_the_end_is_quick_and_leaves_nothing(count: str, sent: signal.Signals) -
 def test_the_processes_end_with_the_first_one() -> None:
     with serving("babyai", "--workers", "2") as served:
         below = workers(served)
+        before = set(Path("/tmp").glob("env-peers-*"))
+        assert before
         served.process.kill()
         served.process.wait()
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below), 10)
+        assert set(Path("/tmp").glob("env-peers-*")) != before
 
 
 def test_a_client_that_goes_in_the_middle(strict: Served) -> None:

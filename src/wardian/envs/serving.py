@@ -9,6 +9,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -63,7 +64,7 @@ def serve(server: Server, ready: Callable[[str], None]) -> None:
     listening = _listen(server.host, server.port)
     host = f"[{server.host}]" if ":" in server.host else server.host
     url = f"http://{host}:{listening.getsockname()[1]}"
-    with listening, tempfile.TemporaryDirectory(prefix="wardian-env-") as folder:
+    with listening, tempfile.TemporaryDirectory(prefix="env-peers-") as folder:
         if server.workers > 1:  # what cannot be made is said once, and by this process
             make(server.env, server.options).close()
         run = _work if server.workers == 1 else _supervise
@@ -274,5 +275,8 @@ def _child(place: Place, up: Any, parent: int) -> None:
     if os.getppid() != parent:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C reaches all; the first process says when to end
-    if _work(place, lambda: up.put(place.worker)):
+    stuck = _work(place, lambda: up.put(place.worker))
+    if os.getppid() != parent:  # killed, it could not
+        shutil.rmtree(place.folder, ignore_errors=True)
+    if stuck:
         os._exit(0)

@@ -35,7 +35,7 @@ def command(
 
     Without --template, wardian.toml is proposed from what the folder has (pyproject.toml, requirements*.txt,
     environment.yml, Dockerfile, compose.yaml, .python-version); an empty folder gets the template `minimal`.
-    Templates: minimal, cartpole, puffer, puffer-consumer, marl, isaaclab.
+    Templates: minimal, cartpole, puffer, puffer-consumer, marl, isaaclab, agentgym.
     """
     if listing:
         _list(workspace)
