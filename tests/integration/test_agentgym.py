@@ -49,12 +49,13 @@ def free() -> list[int]:
 
 
 def make(machine: Machine, *words: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    """Run a target of the project's Makefile."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    """Run a target of the project's Makefile, as from a shell: the tests may themselves be run by make."""
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ARGS")
+    variables = {name: value for name, value in machine.env.items() if name not in outer}
+    variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["make", *words], cwd=machine.project, env={**machine.env, "PATH": path},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["make", *words], cwd=machine.project, env=variables, capture_output=True, text=True, check=False
+    )
     assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

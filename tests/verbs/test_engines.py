@@ -58,16 +58,17 @@ def log(project: Path, run: str) -> bytes:
 # ── loading ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_load_moves_an_image_once(wardian: Wardian, project: Path, engine_here: Engine) -> None:
-    engine_here.run("rmi", "--force", "demo/train:latest", check=False)
-    name = engine_here.program
-    assert "would load" in wardian("load", "--dry-run", "--engine", name, "train", cwd=project).out
-    first = wardian("load", "--engine", name, "train", "--json", cwd=project).json()
-    assert (first["how"], first["names"]) == ("pulled", ["demo/train:latest"])
+def test_load_moves_an_image_once(wardian: Wardian, project: Path, engine_here: Engine, store: Store) -> None:
+    name, image = engine_here.program, "demo/once:latest"
+    layers = [layer({"data": os.urandom(600_000)})]  # which no other test has brought to this engine
+    add_image(store, image, layers, config=defaults({}))
+    assert "would load" in wardian("load", "--dry-run", "--engine", name, image, cwd=project).out
+    first = wardian("load", "--engine", name, image, "--json", cwd=project).json()
+    assert (first["how"], first["names"]) == ("pulled", [image])
     assert first["sent"] > 500_000
-    second = wardian("load", "--engine", name, "train", "--json", cwd=project).json()
+    second = wardian("load", "--engine", name, image, "--json", cwd=project).json()
     assert (second["how"], second["sent"], second["id"]) == ("there already", 0, first["id"])
-    known = engine_here.json("image", "inspect", "demo/train:latest")[0]
+    known = engine_here.json("image", "inspect", image)[0]
     assert known["Id"].removeprefix("sha256:") == first["id"].removeprefix("sha256:")
     assert not [tag for tag in known["RepoTags"] if "127.0.0.1" in tag], "the name of the moment is gone"
 
