@@ -95,6 +95,10 @@ def test_it_goes_on_where_it_stopped(env: Served, scripted: ScriptedModel, tmp_p
     assert 0 < len(scripted.requests) < asked
     assert (out / "babyai_0.json").stat().st_mtime_ns == kept
     assert json.loads((out / "babyai_3.json").read_text())["error"] is None
+    (out / "settings.json").rename(tmp_path / "kept")
+    foreign = evaluate(env, scripted, out, "--limit", "6")  # as a folder of the reference's runner
+    assert (foreign.returncode, "choose another --output" in foreign.stderr) == (2, True)
+    (tmp_path / "kept").rename(out / "settings.json")
     other = evaluate(env, scripted, out, "--limit", "6", "--max-rounds", "3")
     assert (other.returncode, "max_rounds 10, now 3" in other.stderr, "--output" in other.stderr) == (2, True, True)
 
@@ -158,7 +162,7 @@ def test_samples_categories_and_seeds(env: Served, scripted: ScriptedModel, tmp_
         2,
         ["1", "2", "3"],
     )
-    assert {request["seed"] for request in scripted.requests} == {7}
+    assert {request["seed"] for request in scripted.requests} == {7, 8, 9}
 
 
 def test_a_killed_environment_is_a_clear_failure(scripted: ScriptedModel, tmp_path: Path) -> None:

@@ -56,9 +56,14 @@ class Chat:
         )
         self._chance = random.Random()  # noqa: S311 - spreads tries
 
-    async def ask(self, messages: Sequence[Mapping[str, Any]]) -> Answer:
-        """The model's next message. Raises ``ModelRefused``, which ends all, and ``NoAnswer``."""
+    async def ask(self, messages: Sequence[Mapping[str, Any]], sample: int = 0) -> Answer:
+        """The model's next message; each sample of an item has a seed of its own.
+
+        Raises ``ModelRefused``, which ends all, and ``NoAnswer``.
+        """
         body = {"model": self.model.name, "messages": list(messages), **self.model.more}
+        if "seed" in body:
+            body["seed"] += sample
         start, why, delay = time.monotonic(), "", 0.0
         for tried in range(self.model.tries):
             if tried:

@@ -71,7 +71,9 @@ async def _play(played: Played, client: AsyncClient, number: int, chat: Chat) ->
     played.turn = await client.reset(number, played.item)
     played.messages.append({"role": "user", "content": played.turn.observation})
     while not played.turn.done and played.rounds < rules.max_rounds:
-        answer = await chat.ask([{"role": one["role"], "content": one["content"]} for one in played.messages])
+        answer = await chat.ask(
+            [{"role": one["role"], "content": one["content"]} for one in played.messages], played.sample
+        )
         played.messages.append({"role": "assistant", "content": answer.content, "reasoning_content": answer.reasoning})
         played.seconds += answer.seconds
         played.tokens = [had + new for had, new in zip(played.tokens, answer.tokens, strict=True)]

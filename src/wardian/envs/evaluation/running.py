@@ -33,7 +33,8 @@ class Evaluation:
 
     def file(self, item: int, sample: int) -> Path:
         """The file of a result; the first sample's has the reference's name."""
-        return self.folder / f"{self.rules.env}_{item}{f'.{sample}' if sample else ''}.json"
+        name = self.rules.env.replace("/", "-")  # as in gymnasium:ALE/Pong-v5
+        return self.folder / f"{name}_{item}{f'.{sample}' if sample else ''}.json"
 
     def results(self) -> list[dict[str, Any]]:
         """What is there of the results."""
@@ -65,6 +66,10 @@ def settle(evaluation: Evaluation, settings: Mapping[str, Any]) -> None:
     try:
         noted = json.loads(path.read_text())
     except (OSError, ValueError):
+        if any(evaluation.file(item, 0).exists() for item in evaluation.items.numbers):
+            raise SpecError(
+                f"{evaluation.folder} has results, and no {SETTINGS} that says whose", hint="choose another --output"
+            ) from None
         write(path, dict(settings))
         return
     other = [f"{key} {noted.get(key)!r}, now {settings[key]!r}" for key in settings if noted.get(key) != settings[key]]
