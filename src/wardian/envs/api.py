@@ -28,6 +28,10 @@ class Reply:
 class Peers(Protocol):
     """The other processes of one server."""
 
+    def others(self) -> list[int]:
+        """Their numbers."""
+        ...
+
     async def ask(self, worker: int, path: str, data: Data) -> Reply:
         """Have another process handle a request."""
         ...

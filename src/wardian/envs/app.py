@@ -24,10 +24,9 @@ _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class App:
     """Give to an ASGI server. ``token``: what a client has to show as ``Authorization: Bearer``."""
 
-    def __init__(self, api: Api, *, token: str | None = None, others: Callable[[], list[int]] = list) -> None:
+    def __init__(self, api: Api, *, token: str | None = None) -> None:
         self.api, self.metrics = api, Metrics()
         self._token = f"Bearer {token}".encode() if token else None
-        self._others = others  # the peers that live
         self._limits = api.sessions.limits
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -76,7 +75,7 @@ class App:
 
     async def _metrics(self) -> str:
         peers = self.api.peers
-        replies = await gather(*(peers.ask(other, "/state", {}) for other in self._others())) if peers else []
+        replies = await gather(*(peers.ask(other, "/state", {}) for other in peers.others())) if peers else []
         states = [await self.state(), *(reply.value for reply in replies if reply.status == 200)]
         return exposition(states, self.api.environment.name, self._limits.max_sessions)
 

@@ -100,7 +100,7 @@ def _work(place: Place, ready: Callable[[], None]) -> int:
     sessions = Sessions(environment, server.limits, first=first, stride=count, room=room)
     peers = Mesh(place.folder, worker, count) if count > 1 else None
     api = Api(sessions, worker=worker, workers=count, peers=peers)
-    app = App(api, token=server.token, others=peers.others if peers else list)
+    app = App(api, token=server.token)
     config = uvicorn.Config(
         app,
         log_level="warning",

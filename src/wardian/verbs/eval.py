@@ -123,7 +123,7 @@ def _reverify(workspace: Workspace, info: Mapping[str, Any], given: Mapping[str,
 
     from wardian.envs.evaluation.items import Items
     from wardian.envs.evaluation.playing import Rules
-    from wardian.envs.evaluation.running import SETTINGS, Evaluation, conclude, read, reverify
+    from wardian.envs.evaluation.running import SETTINGS, Evaluation, conclude, read, reverify, stem
 
     folder: Path = given["reverify"]
     try:
@@ -133,7 +133,7 @@ def _reverify(workspace: Workspace, info: Mapping[str, Any], given: Mapping[str,
         raise SpecError(f"{folder} has no results of wardian eval: {error}") from error
     if settings["mode"] != info["mode"]:
         raise SpecError(f"{folder} was played in mode {settings['mode']}, and the server is in {info['mode']}")
-    had = [one for path in sorted(folder.glob(f"{rules.env}_*.json")) if (one := read(path))]
+    had = [one for path in sorted(folder.glob(f"{stem(rules.env)}_*.json")) if (one := read(path))]
     samples = 1 + max((one["sample"] for one in had), default=0)
     numbers = tuple(dict.fromkeys(one["item"] for one in had))
     evaluation = Evaluation(rules, Items(numbers), samples, folder, given["env_url"], token)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from wardian.envs.evaluation.picture import picture
 from wardian.envs.evaluation.playing import Played, Rules, act, play
 from wardian.envs.evaluation.results import summary
 from wardian.errors import SpecError
+from wardian.store.files import write_file
 
 Tell = Callable[[Mapping[str, Any]], None]
 SETTINGS = "settings.json"
@@ -33,13 +33,21 @@ class Evaluation:
 
     def file(self, item: int, sample: int) -> Path:
         """The file of a result; the first sample's has the reference's name."""
-        name = self.rules.env.replace("/", "-")  # as in gymnasium:ALE/Pong-v5
-        return self.folder / f"{name}_{item}{f'.{sample}' if sample else ''}.json"
+        return self.folder / f"{stem(self.rules.env)}_{item}{f'.{sample}' if sample else ''}.json"
 
     def results(self) -> list[dict[str, Any]]:
         """What is there of the results."""
         found = (read(self.file(item, sample)) for item in self.items.numbers for sample in range(self.samples))
         return [one for one in found if one is not None]
+
+
+def stem(env: str) -> str:
+    """How the results' files of an environment begin.
+
+    >>> stem("gymnasium:ALE/Pong-v5")
+    'gymnasium:ALE-Pong-v5'
+    """
+    return env.replace("/", "-")
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -53,10 +61,8 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def write(path: Path, value: Any) -> None:
     """Write JSON whole, or not at all."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
-    new.write_bytes(text.encode("utf-8", "replace"))
-    new.replace(path)
+    write_file(path, text.encode("utf-8", "replace"), scratch=path.parent)
 
 
 def settle(evaluation: Evaluation, settings: Mapping[str, Any]) -> None:
