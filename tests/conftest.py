@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ PIP_CONFIG = (
 PLAIN_USER = "wardian-test"
 BASE = pytest.StashKey[Path]()  # the base folder that this run made
 PASSED = pytest.StashKey[bool]()
+FAILED = pytest.StashKey[bool]()  # a test's, in any of its phases
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,6 +55,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[BASE] = base
     os.environ.setdefault(engines.CONTROLLER, str(os.getpid()))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and all it starts, ignores it
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember what failed: its folders stay, those of other tests go (all together are many gigabytes)."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -90,7 +100,9 @@ def expected(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Path]:
     """An empty HOME with an empty store, for this test alone."""
     folder = tmp_path_factory.mktemp("home")
     for name in [name for name in os.environ if name.startswith(("WARDIAN_", "XDG_", "GIT_", "DOCKER_", "REGISTRY_"))]:
@@ -104,7 +116,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("GIT_COMMITTER_EMAIL", "tester@example.org")
     if PIP_CONFIG.exists() and "PIP_CONFIG_FILE" not in os.environ:
         monkeypatch.setenv("PIP_CONFIG_FILE", str(PIP_CONFIG))
-    return folder
+    yield folder
+    if FAILED not in request.node.stash:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
