@@ -55,11 +55,13 @@ def model(policy: Policy) -> Iterator[ScriptedModel]:
                 self.end_headers()
                 self.wfile.write(b'{"choices": [')
                 self.close_connection = True
-            elif fault in ("{", "[]", '{"choices": []}', '{"choices": [{"message": {"content": null}}]}'):
+            elif fault[0] in "{[":
                 self._answer(200, fault.encode())
             else:
                 status, _, after = fault.partition(" ")
-                said = json.dumps({"error": {"message": f"scripted {status}", "type": "x"}}).encode()
+                code, after = (None, after) if after.replace(".", "").isdecimal() else (after, "")
+                message = f"scripted {status} for {script.keys[-1]}"  # as OpenAI's server repeats a wrong key
+                said = json.dumps({"error": {"message": message, "type": "x", "code": code}}).encode()
                 self._answer(int(status), said, {"retry-after": after} if after else {})
 
         def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:

@@ -50,6 +50,14 @@ class ServerGone(Unavailable):
     """A server does not answer, or not as a server of environments."""
 
 
+class NoRoom(ServerGone):
+    """A server has as many sessions as it may have; after ``seconds`` one may ask again."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message, hint="more room: wardian env serve --max-sessions N")
+        self.seconds = seconds
+
+
 def turn(said: Mapping[str, Any]) -> Turn:
     """A turn of a batch's result. Raises ``SessionFailed``."""
     if "error" in said:
@@ -72,6 +80,9 @@ class _Calls:
             value = None
         if answer.status_code != 200 or value is None:
             said = value.get("error", value) if isinstance(value, dict) else answer.text[:200]
+            if answer.status_code == 503:
+                after = answer.headers.get("retry-after", "")
+                raise NoRoom(f"{self.url}{path}: {said}", min(float(after), 60.0) if after.isdecimal() else 5.0)
             raise ServerGone(f"{self.url}{path}: {answer.status_code} {said}", hint=_hint(answer.status_code))
         return value
 
@@ -82,14 +93,6 @@ class _Calls:
 
 def _hint(status: int) -> str | None:
     return {401: "this server wants a token", 404: "is this a server of wardian env serve?"}.get(status)
-
-
-def _wait(answer: httpx.Response, tried: int) -> float | None:
-    """Seconds to wait for room; None: it is no lack of room, or waited for long enough."""
-    if answer.status_code != 503 or tried >= _WAITS:
-        return None
-    after = answer.headers.get("retry-after", "")
-    return min(float(after), 60.0) if after.isdecimal() else 5.0
 
 
 class Client:
@@ -114,18 +117,18 @@ class Client:
         """A new session; waits for room while the server says there is none."""
         return Session(self, self.create(1)[0])
 
-    def create(self, count: int) -> list[int]:
-        """So many new sessions, or none. Waits for room."""
-        tried = 0
-        while True:
-            answer = self._send("/batch/create", {"count": count})
-            seconds = _wait(answer, tried)
-            if seconds is None:
-                ids: list[int] = self._calls.read("/batch/create", answer)["ids"]
-                self._open.update(ids)
-                return ids
-            tried += 1
-            time.sleep(seconds)
+    def create(self, count: int, waits: int = _WAITS) -> list[int]:
+        """So many new sessions, or none. Waits for room so many times, then raises ``NoRoom``."""
+        for left in range(waits, -1, -1):
+            try:
+                ids: list[int] = self._calls.read("/batch/create", self._send("/batch/create", {"count": count}))["ids"]
+                break
+            except NoRoom as full:
+                if not left:
+                    raise
+                time.sleep(full.seconds)
+        self._open.update(ids)
+        return ids
 
     def reset(self, items: Mapping[int, int | None]) -> list[dict[str, Any]]:
         """Begin items in sessions – number → item – in one request; results as ``turn`` reads them."""
@@ -207,18 +210,19 @@ class AsyncClient:
             raise self._calls.gone("/info", error) from error
         return found
 
-    async def create(self, count: int) -> list[int]:
-        """So many new sessions, or none. Waits for room."""
-        tried = 0
-        while True:
+    async def create(self, count: int, waits: int = _WAITS) -> list[int]:
+        """So many new sessions, or none. Waits for room so many times, then raises ``NoRoom``."""
+        for left in range(waits, -1, -1):
             answer = await self._send("/batch/create", {"count": count})
-            seconds = _wait(answer, tried)
-            if seconds is None:
+            try:
                 ids: list[int] = self._calls.read("/batch/create", answer)["ids"]
-                self._open.update(ids)
-                return ids
-            tried += 1
-            await asyncio.sleep(seconds)
+                break
+            except NoRoom as full:
+                if not left:
+                    raise
+                await asyncio.sleep(full.seconds)
+        self._open.update(ids)
+        return ids
 
     async def reset(self, number: int, item: int | None) -> Turn:
         """Begin an item in a session. Raises ``SessionFailed``."""

@@ -75,12 +75,15 @@ def command(workspace: Workspace, env: str, **given: Any) -> int:
 
 
 def _evaluation(env: str, info: Mapping[str, Any], given: Mapping[str, Any], token: str | None) -> "Evaluation":
+    from wardian.envs.drivers import DRIVERS
     from wardian.envs.evaluation import items
     from wardian.envs.evaluation.playing import Rules
     from wardian.envs.evaluation.running import Evaluation
 
     chosen = (
-        items.read(given["items"], given["limit"]) if given["items"] else items.first(info["items"], given["limit"])
+        items.read(given["items"], given["limit"], env, DRIVERS)
+        if given["items"]
+        else items.first(info["items"], given["limit"])
     )
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{env}-{given['model']}")
     folder = given["output"] or Path("results") / name
@@ -90,11 +93,12 @@ def _evaluation(env: str, info: Mapping[str, Any], given: Mapping[str, Any], tok
 
 
 def _run(workspace: Workspace, evaluation: "Evaluation", info: Mapping[str, Any], given: Mapping[str, Any]) -> int:
-    import asyncio
-
     from wardian.envs.evaluation.chat import Model
-    from wardian.envs.evaluation.running import conclude, evaluate, settle
+    from wardian.envs.evaluation.running import conclude, evaluate, finished, settle
 
+    key = os.environ.get(given["api_key_env"])
+    if not key and given["base_url"] == OPENAI:
+        raise SpecError(f"{given['api_key_env']} is not set", hint=f"type: export {given['api_key_env']}=…")
     more = {name: given[name] for name in ("temperature", "top_p", "max_tokens")}
     if given["seed"] is not None:
         more["seed"] = given["seed"]
@@ -104,26 +108,22 @@ def _run(workspace: Workspace, evaluation: "Evaluation", info: Mapping[str, Any]
         {"env": rules.env, "mode": info["mode"], "model": given["model"], "format": rules.form,
          "max_rounds": rules.max_rounds, **more},
     )  # fmt: skip
-    key = os.environ.get(given["api_key_env"])
-    if not key and given["base_url"] == OPENAI:
-        raise SpecError(f"{given['api_key_env']} is not set", hint=f"type: export {given['api_key_env']}=…")
     model = Model(given["model"], given["base_url"], more, given["timeout"], given["tries"])
     with _progress(
         workspace, f"{rules.env} by {model.name}", len(evaluation.items.numbers) * evaluation.samples
     ) as tell:
-        asyncio.run(evaluate(evaluation, model, key, given["concurrency"], tell))
+        finished(evaluate(evaluation, model, key, given["concurrency"], tell))
     said = conclude(evaluation, info, f"{rules.env} by {model.name}")
     _answer(workspace, evaluation, said)
     return 1 if said["all"]["errors"] or said["missing"] else 0
 
 
 def _reverify(workspace: Workspace, info: Mapping[str, Any], given: Mapping[str, Any], token: str | None) -> int:
-    import asyncio
     import json
 
     from wardian.envs.evaluation.items import Items
     from wardian.envs.evaluation.playing import Rules
-    from wardian.envs.evaluation.running import SETTINGS, Evaluation, conclude, read, reverify, stem
+    from wardian.envs.evaluation.running import SETTINGS, Evaluation, conclude, finished, read, reverify, stem
 
     folder: Path = given["reverify"]
     try:
@@ -136,9 +136,13 @@ def _reverify(workspace: Workspace, info: Mapping[str, Any], given: Mapping[str,
     had = [one for path in sorted(folder.glob(f"{stem(rules.env)}_*.json")) if (one := read(path))]
     samples = 1 + max((one["sample"] for one in had), default=0)
     numbers = tuple(dict.fromkeys(one["item"] for one in had))
-    evaluation = Evaluation(rules, Items(numbers), samples, folder, given["env_url"], token)
+    categories = {
+        name: frozenset(one["item"] for one in had if name in one.get("categories", ()))
+        for name in sorted({name for one in had for name in one.get("categories", ())})
+    }
+    evaluation = Evaluation(rules, Items(numbers, categories), samples, folder, given["env_url"], token)
     with _progress(workspace, f"{rules.env} again", len(had)) as tell:
-        differences = asyncio.run(reverify(evaluation, tell))
+        differences = finished(reverify(evaluation, tell))
     for difference in differences:
         workspace.console.note(difference)
     said = conclude(evaluation, info, f"{rules.env} by {settings['model']}")
@@ -150,7 +154,19 @@ def _answer(workspace: Workspace, evaluation: "Evaluation", said: Mapping[str, A
     """The table; where the files are."""
     rows = [(name, *_row(one, evaluation.samples)) for name, one in (("all", said["all"]), *said["categories"].items())]
     passed = f"PASS@{evaluation.samples}"
-    head = ("ITEMS OF", "N", "SCORE", "SUCCESS", "REF.", passed, "ROUNDS", "INVALID", "ERRORS", "TOKENS")
+    head = (
+        "ITEMS OF",
+        "N",
+        "SCORE",
+        "SUCCESS",
+        "REF.",
+        f"AVG@{evaluation.samples}",
+        passed,
+        "ROUNDS",
+        "INVALID",
+        "ERRORS",
+        "TOKENS",
+    )
     workspace.console.table(head, rows, {**said, "output": str(evaluation.folder)})
     workspace.console.note(f"success: {said['success_means']}; {evaluation.folder}/summary.json, summary.svg")
 
@@ -159,8 +175,9 @@ def _row(one: Mapping[str, Any], samples: int) -> tuple[str, ...]:
     score = _shown(one["score"]) + (f" ± {one['score_95']:.2g}" if one["items"] else "")
     names = ("success", "reference_success", "rounds", "invalid_actions")
     success, reference, rounds, invalid = (_shown(one[name]) for name in names)
-    passed, tokens = _shown(one["pass_at_k"][str(samples)]), "+".join(map(str, one["tokens"]))
-    return str(one["items"]), score, success, reference, passed, rounds, invalid, str(one["errors"]), tokens
+    average, passed = (_shown(one[name][str(samples)]) for name in ("avg_at_k", "pass_at_k"))
+    tokens = "+".join(map(str, one["tokens"]))
+    return str(one["items"]), score, success, reference, average, passed, rounds, invalid, str(one["errors"]), tokens
 
 
 def _shown(value: float | None) -> str:

@@ -46,13 +46,17 @@ class Model:
 
 
 class Chat:
-    """Connections to a model's server. ``key`` is sent and never told."""
+    """Connections to a model's server, as many as there are requests. ``key`` is sent and never told."""
 
     def __init__(self, model: Model, key: str | None) -> None:
         self.model = model
+        self._key = key
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.AsyncClient(
-            base_url=model.base_url.rstrip("/"), headers=headers, timeout=httpx.Timeout(model.timeout, connect=30)
+            base_url=model.base_url.rstrip("/"),
+            headers=headers,
+            timeout=httpx.Timeout(model.timeout, connect=30),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         )
         self._chance = random.Random()  # noqa: S311 - spreads tries
 
@@ -74,10 +78,9 @@ class Chat:
             except httpx.HTTPError as error:
                 why = f"{type(error).__name__} {error}".strip()
                 continue
-            if answer.status_code in FATAL:
+            if fatal := _fatal(answer):
                 raise ModelRefused(
-                    f"{self.model.base_url}: {answer.status_code}, {FATAL[answer.status_code]}",
-                    hint=_said(answer) or None,
+                    f"{self.model.base_url}: {answer.status_code}, {fatal}", hint=self._said(answer) or None
                 )
             if answer.status_code == 200:
                 try:
@@ -85,11 +88,18 @@ class Chat:
                 except (ValueError, KeyError, IndexError, TypeError) as error:
                     why = f"an answer without a message ({type(error).__name__})"
                     continue
-            why = f"{answer.status_code} {_said(answer)}"
+            why = f"{answer.status_code} {self._said(answer)}"
             if answer.status_code < 500 and answer.status_code not in RETRIED:
                 break
             delay = _after(answer, delay)
         raise NoAnswer(f"{why} ({tried + 1} {'try' if not tried else 'tries'})")
+
+    def _said(self, answer: httpx.Response) -> str:
+        """The server's own words on what is wrong, one line; some repeat the key."""
+        error = _error(answer)
+        said = error.get("message", error) if isinstance(error, dict) else error
+        line = " ".join(str(said or answer.text).split())
+        return (line.replace(self._key, "…") if self._key else line)[:200]
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,7 +110,9 @@ class Chat:
 
 def _read(said: Any, seconds: float) -> Answer:
     message = said["choices"][0]["message"]
-    content = message.get("content")
+    content = message["content"]
+    if content is None:  # all tokens went into reasoning, or a filter: an answer, and an empty one
+        content = ""
     if not isinstance(content, str):
         raise TypeError("no content")
     usage = said.get("usage") or {}
@@ -108,14 +120,20 @@ def _read(said: Any, seconds: float) -> Answer:
     return Answer(content, message.get("reasoning_content"), tokens, seconds)
 
 
-def _said(answer: httpx.Response) -> str:
-    """The server's own words on what is wrong, one line."""
+def _error(answer: httpx.Response) -> Any:
+    """What a server gives as the error, most often ``{"message": …, "code": …}``; None: nothing that can be read."""
     try:
-        error = answer.json()["error"]
-        said = error["message"] if isinstance(error, dict) else error
+        return answer.json()["error"]
     except (ValueError, KeyError, TypeError):
-        said = answer.text
-    return " ".join(str(said).split())[:200]
+        return None
+
+
+def _fatal(answer: httpx.Response) -> str | None:
+    """Why the server will never answer; None: it may. OpenAI says "no credit left" with the status of "slower"."""
+    error = _error(answer) if answer.status_code == 429 else None
+    if isinstance(error, dict) and error.get("code") == "insufficient_quota":
+        return "the account has no credit left"
+    return FATAL.get(answer.status_code)
 
 
 def _after(answer: httpx.Response, delay: float) -> float:

@@ -1,6 +1,6 @@
 """One item played by a model: the conversation, and what came of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ class Rules:
 class Played:
     """A conversation that grows; ``told`` is what is kept of it."""
 
-    def __init__(self, rules: Rules, info: Mapping[str, Any], item: int, sample: int) -> None:
-        self.rules, self.info, self.item, self.sample = rules, info, item, sample
+    def __init__(self, rules: Rules, info: Mapping[str, Any], of: Sequence[str], item: int, sample: int) -> None:
+        self.rules, self.info, self.categories, self.item, self.sample = rules, info, of, item, sample
         self.messages: list[dict[str, Any]] = list(opening(info, rules.form))
         self.turn: Turn | None = None
         self.rounds = self.invalid = 0
@@ -43,6 +43,7 @@ class Played:
             "success": bool(turn and turn.success),
             "reference_success": reference_success(reward),
             "item": self.item,
+            "categories": list(self.categories),
             "sample": self.sample,
             "rounds": self.rounds,
             "invalid": self.invalid,

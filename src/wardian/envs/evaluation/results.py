@@ -13,9 +13,29 @@ def reference_success(reward: float) -> bool:
     return reward in (1, 100)
 
 
+def student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t (Abramowitz and Stegun 26.7.5; within 0.2 % from 3 degrees of freedom on).
+
+    >>> round(student(9), 2), round(student(1000), 2)
+    (2.26, 1.96)
+    """
+    if freedom < 3:
+        return (12.706, 4.303)[freedom - 1]
+    z = 1.959964
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return sum(term / float(freedom) ** power for power, term in enumerate(terms))
+
+
 def interval(values: Sequence[float]) -> float:
-    """Half the width of a 95 % interval of the mean, by the normal approximation; 0 for fewer than two values."""
-    return 1.96 * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    """Half the width of a 95 % interval of the mean, by Student's t; 0 for fewer than two values."""
+    count = len(values)
+    return student(count - 1) * stdev(values) / math.sqrt(count) if count > 1 else 0.0
 
 
 def pass_at(solved: int, tried: int, k: int) -> float:

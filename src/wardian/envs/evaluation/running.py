@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from wardian.envs.client import AsyncClient, SessionFailed
+from wardian.envs.client import AsyncClient, NoRoom, SessionFailed
 from wardian.envs.evaluation.chat import Chat, Model
 from wardian.envs.evaluation.items import Items
 from wardian.envs.evaluation.picture import picture
@@ -18,6 +19,7 @@ from wardian.store.files import write_file
 
 Tell = Callable[[Mapping[str, Any]], None]
 SETTINGS = "settings.json"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,26 @@ def settle(evaluation: Evaluation, settings: Mapping[str, Any]) -> None:
         )
 
 
+def finished(work: Coroutine[Any, Any, T]) -> T:
+    """Run something to its end. SIGTERM ends it as ^C does: its sessions are closed before this process exits."""
+
+    async def heard() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(heard())
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
+
+
 async def evaluate(evaluation: Evaluation, model: Model, key: str | None, concurrency: int, tell: Tell) -> None:
-    """Play what has no good result yet. Raises what ends all: ``ModelRefused``, ``ServerGone``."""
+    """Play what has no good result yet, as many items at once as the server has room for, up to ``concurrency``.
+
+    Raises what ends all: ``ModelRefused``, ``ServerGone``.
+    """
     waiting = [
         (item, sample)
         for sample in range(evaluation.samples)
@@ -96,21 +116,36 @@ async def evaluate(evaluation: Evaluation, model: Model, key: str | None, concur
     waiting.reverse()
     async with AsyncClient(evaluation.env_url, token=evaluation.env_token) as client, Chat(model, key) as chat:
         info = await client.info()
+        playing: set[int] = set()  # the sessions of all players
+
+        async def seat() -> int | None:
+            """A session; None: the server has no room beyond what others play in."""
+            try:
+                number = (await client.create(1, waits=0))[0]
+            except NoRoom:
+                if playing:
+                    return None
+                number = (await client.create(1))[0]
+            playing.add(number)
+            return number
 
         async def player() -> None:
             number: int | None = None
-            while waiting:
+            while waiting and (number is not None or (number := await seat()) is not None):
+                if not waiting:
+                    break
                 item, sample = waiting.pop()
-                if number is None:
-                    number = (await client.create(1))[0]
-                played = Played(evaluation.rules, info, item, sample)
+                played = Played(evaluation.rules, info, evaluation.items.of(item), item, sample)
                 await play(played, client, number, chat)
                 told = played.told()
                 write(evaluation.file(item, sample), told)
                 tell(told)
                 if played.error:  # its session may be gone
+                    playing.discard(number)
                     await client.close([number])
                     number = None
+            if number is not None:
+                playing.discard(number)
 
         await _together([player() for _ in range(min(concurrency, len(waiting)))])
 
@@ -133,7 +168,7 @@ async def reverify(evaluation: Evaluation, tell: Tell) -> list[str]:
         for had in evaluation.results():
             if had.get("error"):
                 continue
-            played = Played(evaluation.rules, info, had["item"], had["sample"])
+            played = Played(evaluation.rules, info, had.get("categories", ()), had["item"], had["sample"])
             said = [
                 one["content"] for one in had["conversations"][len(played.messages) :] if one["role"] == "assistant"
             ]
@@ -154,7 +189,8 @@ async def reverify(evaluation: Evaluation, tell: Tell) -> list[str]:
             if other:
                 differences.append(f"{had['item_id']}: {', '.join(other)}")
                 kept = {name: now[name] for name in (*fields, "reference_success", "truncated", "invalid")}
-                write(evaluation.file(had["item"], had["sample"]), {**had, **kept})
+                before = {"before": {name: had[name] for name in kept}}
+                write(evaluation.file(had["item"], had["sample"]), {**had, **before, **kept})
             tell(now)
     return differences
 

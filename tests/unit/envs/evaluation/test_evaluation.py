@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wardian.envs.evaluation.actions import Several, action, opening
 from wardian.envs.evaluation.items import Items, first, read
 from wardian.envs.evaluation.picture import picture
-from wardian.envs.evaluation.results import interval, pass_at, reference_success, summary
+from wardian.envs.evaluation.results import interval, pass_at, reference_success, student, summary
 from wardian.errors import SpecError
 
 
@@ -76,8 +76,18 @@ def test_agentgyms_lists_and_their_categories(tmp_path: Path) -> None:
     listed(tmp_path, "babyai_train", 5)
     listed(tmp_path, "GoTo", 3, 9, 77)
     listed(tmp_path, "Elsewhere", 1000)
-    assert read(path, None) == Items((5, 3, 9), {"GoTo": frozenset({3, 9})})
-    assert read(path, 2) == Items((5, 3), {"GoTo": frozenset({3})})
+    (tmp_path / "package.json").write_text('{"name": "of something else"}')
+    found = read(path, None, "babyai")
+    assert found == Items((5, 3, 9), {"GoTo": frozenset({3, 9})})
+    assert (found.of(9), found.of(5)) == (["GoTo"], [])
+    assert read(path, 2, "babyai") == Items((5, 3), {"GoTo": frozenset({3})})
+
+
+def test_a_list_of_another_environment_is_refused(tmp_path: Path) -> None:
+    path = listed(tmp_path, "babyai_test", 5)
+    with pytest.raises(SpecError, match="a list of babyai, and sciworld is played"):
+        read(path, None, "sciworld", {"babyai", "sciworld"})
+    assert read(path, None, "mine", {"sciworld"}).numbers == (5,)  # a name that we do not know may be anyone's
 
 
 def test_the_first_items() -> None:
@@ -91,9 +101,9 @@ def test_what_is_no_list_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "odd.json"
     path.write_text(text)
     with pytest.raises(SpecError, match=r"odd\.json"):
-        read(path, None)
+        read(path, None, "babyai")
     with pytest.raises(SpecError, match="nowhere"):
-        read(tmp_path / "nowhere.json", None)
+        read(tmp_path / "nowhere.json", None, "babyai")
 
 
 @given(st.integers(1, 8).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
@@ -105,7 +115,13 @@ def test_pass_at_k_is_the_share_of_choices_with_a_solved_one(numbers: tuple[int,
 
 def test_an_interval() -> None:
     assert interval([]) == interval([0.3]) == 0
-    assert interval([0, 1] * 50) == pytest.approx(1.96 * math.sqrt(25 / 99) / 10)
+    assert interval([0, 1] * 50) == pytest.approx(1.984217 * math.sqrt(25 / 99) / 10)
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (5, 2.5706), (30, 2.0423)])
+def test_few_items_have_a_wide_interval(freedom: int, quantile: float) -> None:
+    """Quantiles of the usual table (NIST handbook, 1.3.6.7.2)."""
+    assert student(freedom) == pytest.approx(quantile, rel=0.002)
 
 
 @pytest.mark.parametrize(("reward", "success"), [(1, True), (100, True), (0.97, False), (0, False), (13.1, False)])
