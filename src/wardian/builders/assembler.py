@@ -85,8 +85,9 @@ def wheels(layer: Wheels, beneath: Beneath, site: Site, say: Callable[[str], Non
 def _written_apart(job: Job, site: Site) -> LayerRecord:
     """Have a layer written by a process of its own, beside this one's threads. Raises what that raised."""
     program = (sys.executable, "-P", "-m", "wardian.builders.wheels", str(os.getpid()))
+    command = Command(program, stdin=json.dumps(job.to_json()).encode(), changes=True)
     site.check()
-    ended = site.host.run(Command(program, stdin=json.dumps(job.to_json()).encode(), changes=True))
+    ended = site.host.run(command)
     site.check()
     if ended.code > 128:
         hint = "was memory short? type: wardian build --jobs 1"

@@ -32,6 +32,19 @@ DRIVERS: dict[str, Driver] = {
         "textcraft:TextCraft",
         options={"recipes": "a folder of Minecraft's recipes"},
     ),
+    "textworld": Driver(
+        "text adventures, made from their numbers",
+        ("textworld",),
+        "textworld",
+        "textworld:TextWorld",
+        options={
+            "games": "a folder of games of tw-make (.z8, .json), in place of made ones",
+            "rooms": "rooms of a made game (3)",
+            "objects": "objects of a made game (6)",
+            "quest": "commands that a made game's quest takes (4)",
+            "commands": "yes: name the commands that do something after each text (no)",
+        },
+    ),
     "gymnasium": Driver("gymnasium:ID, any registered environment", ("gymnasium",), "gym", "gymnasium_env:Gymnasium"),
     "pettingzoo": Driver(
         "pettingzoo:MODULE, any with a parallel_env", ("pettingzoo",), "gym", "gymnasium_env:PettingZoo"

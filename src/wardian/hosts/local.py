@@ -24,7 +24,9 @@ class LocalHost:
 
     def stop(self) -> None:
         """Kill everything that threads of this process are waiting for: their commands end with 137."""
-        for child in list(self._children):
+        with self._guard:  # what is being started now is killed too
+            children = self._children
+        for child in children:
             if child.poll() is None:
                 kill(child)
 
@@ -92,22 +94,22 @@ class LocalHost:
             self._trace(command)
         stdin = subprocess.PIPE if fed or command.stdin is not None else subprocess.DEVNULL
         try:
-            child = subprocess.Popen(
-                command.argv,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                cwd=command.cwd,
-                env={**os.environ, **command.env},
-                start_new_session=True,
-            )
+            with self._guard:
+                child = subprocess.Popen(
+                    command.argv,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    cwd=command.cwd,
+                    env={**os.environ, **command.env},
+                    start_new_session=True,
+                )
+                self._children = [*(one for one in self._children if one.returncode is None), child]
         except FileNotFoundError as error:
             missing = error.filename or command.argv[0]
             raise Unavailable(f"{missing} is not on this machine", hint="type: wardian doctor") from error
         except OSError as error:
             raise Unavailable(f"{command.argv[0]} cannot be started: {error.strerror}") from error
-        with self._guard:
-            self._children = [*(one for one in self._children if one.returncode is None), child]
         return child
 
 

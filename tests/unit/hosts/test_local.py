@@ -2,10 +2,12 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +80,27 @@ def test_an_interruption_leaves_nothing_running(way: str, tmp_path: Path) -> Non
         with pytest.raises(KeyboardInterrupt):
             ways[way]()
     assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_what_is_being_started_is_stopped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that has started a child and has not yet noted it: ^C came just then, and the build went on."""
+    host, started = LocalHost(), threading.Event()
+    popen = subprocess.Popen
+
+    def slow(*words: Any, **options: Any) -> Any:
+        child = popen(*words, **options)
+        started.set()
+        time.sleep(0.3)
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(host.run(shell("sleep 60")).code), daemon=True)
+    thread.start()
+    assert started.wait(10)
+    host.stop()
+    thread.join(10)
+    assert codes == [137]
 
 
 def test_everything_that_threads_wait_for_can_be_stopped() -> None:
