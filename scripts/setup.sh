@@ -11,7 +11,8 @@ test_user=wardian-test
 # package=program that shows it is there
 engine=(bubblewrap=bwrap mmdebstrap=mmdebstrap uidmap=newuidmap util-linux=unshare)
 oracles=(skopeo=skopeo umoci=umoci podman=podman runc=runc docker-registry=docker-registry apache2-utils=htpasswd git=git
-  curl=curl busybox-static=busybox openssl=openssl shellcheck=shellcheck default-jre-headless=java)
+  curl=curl busybox-static=busybox openssl=openssl shellcheck=shellcheck default-jre-headless=java gcc=gcc
+  libc6-dev=gcc)
 networks=(netavark=/usr/lib/podman/netavark aardvark-dns=/usr/lib/podman/aardvark-dns slirp4netns=slirp4netns
   fuse-overlayfs=fuse-overlayfs catatonit=catatonit iptables=iptables iproute2=ip) # what engines' containers need
 needed=()

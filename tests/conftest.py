@@ -226,21 +226,35 @@ name = "base"
 from = "bootstrap:debian:bookworm"
 python = "3.11"
 """
+TORCH = 'requirements = ["torch==2.13.0"]\n'
 
 
 @pytest.fixture(scope="session")
 def base_store(session_folder: Path) -> Path:
     """A WARDIAN_HOME that holds one real bootstrapped image with Python, ``base/base:latest``; never change it."""
+    _need("mmdebstrap", "bwrap", "apt-get")
+    return _store(session_folder, "base", None)
+
+
+@pytest.fixture(scope="session")
+def torch_store(session_folder: Path, base_store: Path) -> Path:
+    """``base_store`` with torch, unpacked and compiled, for the systems that begin with it; never change it."""
+    return _store(session_folder, "torch", base_store, "run", "--", "python", "-c", "import torch, torch.optim")
+
+
+def _store(session_folder: Path, name: str, source: Path | None, *then: str) -> Path:
+    """A store in which one image was locked and built, once for all workers, and what it was built from."""
     from filelock import FileLock
 
-    _need("mmdebstrap", "bwrap", "apt-get")
-    folder = session_folder / "base-store"
-    with FileLock(session_folder / "base-store.lock"):
-        if not (folder / "done").exists():
-            project = session_folder / "base-project"
+    folder, project = session_folder / f"{name}-store", session_folder / f"{name}-project"
+    done_once = session_folder / f"{name}-store.done"
+    with FileLock(f"{folder}.lock"):
+        if not done_once.exists():
+            if source:
+                linked(source, folder)
             project.mkdir(exist_ok=True)
-            (project / "wardian.toml").write_text(BASE_PROJECT)
-            for argv in (["lock"], ["build"]):
+            (project / "wardian.toml").write_text(BASE_PROJECT + (TORCH if source else ""))
+            for argv in [["lock"], ["build"], *([then] if then else [])]:
                 done = subprocess.run(
                     [sys.executable, "-m", "wardian", *argv],
                     cwd=project,
@@ -250,7 +264,7 @@ def base_store(session_folder: Path) -> Path:
                     check=False,
                 )
                 assert done.returncode == 0, done.stdout + done.stderr
-            (folder / "done").touch()
+            done_once.touch()
     return folder
 
 

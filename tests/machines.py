@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,26 +74,28 @@ class Machine:
 
 def made(
     folder: Path,
-    base_store: Path,
+    source: Path,
     template: str,
     name: str,
     *,
     files: Mapping[str, str] | None = None,
-    build: Sequence[str] = (),
     first: str = "",
 ) -> Machine:
-    """A machine that has locked and built a template; made once for all workers. ``first`` is run in it to warm up."""
+    """A machine that has locked and built a template, in a store that begins as ``source``; made once for all workers.
+
+    ``first`` is run in it to warm up.
+    """
     machine = Machine(folder, name)
     with FileLock(f"{folder}.lock"):
         if not (folder / "done").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            linked(base_store, folder / "store")
+            linked(source, folder / "store")
             machine.run("init", "--template", template, name, at=folder)
             for file, text in (files or {}).items():
                 (machine.project / file).write_text(text)
             machine.run("lock")
-            machine.run("build", *build)
+            machine.run("build")
             if first:
                 machine.run("run", "--", "python", "-c", first)
             (folder / "done").touch()

@@ -20,16 +20,15 @@ from tests.engines import Engine
 from tests.machines import Machine, made
 from tests.models import babyai, model
 
-PORTS = ("ENV_PORT", "BABYAI_PORT", "TEXTCRAFT_PORT", "GYMNASIUM_PORT", "MODEL_PORT")
-IMAGES = ("train", "scripts", "eval", "env-babyai", "env-searchqa", "env-gymnasium", "env-textcraft")
+PORTS = ("ENV_PORT", "BABYAI_PORT", "SCIWORLD_PORT", "TEXTCRAFT_PORT", "GYMNASIUM_PORT", "TEXTWORLD_PORT", "MODEL_PORT")
 
 
 @pytest.fixture(scope="session")
-def built(session_folder: Path, base_store: Path, need: Callable[..., None]) -> Machine:
-    """A machine with the template locked and built, but for the image with Java. Tests do not change it."""
+def built(session_folder: Path, torch_store: Path, need: Callable[..., None]) -> Machine:
+    """A machine with the template locked and built. Tests do not change it."""
     need("bwrap", "mmdebstrap")
     warm = "import transformers.models.gpt2.modeling_gpt2, torch.distributed.fsdp, wardian.envs.client"
-    return made(session_folder / "agentgym", base_store, "agentgym", "gym", build=IMAGES, first=warm)
+    return made(session_folder / "agentgym", torch_store, "agentgym", "gym", first=warm)
 
 
 @pytest.fixture
@@ -111,6 +110,14 @@ def test_environments_whose_pins_contradict_each_other_run_side_by_side(machine:
         trust_env=False,
     ).json()["observation"]
     assert "Goethe" in said
+
+
+def test_the_large_environments_run_in_images_of_their_own(machine: Machine) -> None:
+    """ScienceWorld with its Java, TextWorld with an interpreter that was built: an item begins as it did before."""
+    machine.run("up", "sciworld", "textworld")
+    for service in ("sciworld", "textworld"):
+        said = machine.run("env", "check", url(machine, service))
+        assert f"{service} (strict): 3 items begun and acted in" in said.stdout
 
 
 def test_fault_the_targets_that_lead_the_document_do_not_exist(machine: Machine) -> None:

@@ -28,10 +28,10 @@ SHORT = ("--num_envs", "16", "--max_iterations", "2")
 
 
 @pytest.fixture(scope="session")
-def built(session_folder: Path, base_store: Path, need: Callable[..., None]) -> Machine:
+def built(session_folder: Path, torch_store: Path, need: Callable[..., None]) -> Machine:
     """A machine with the template locked and built. Tests do not change it."""
     need("bwrap", "mmdebstrap", "git")
-    return made(session_folder / "isaaclab", base_store, "isaaclab", "robot", files=FILES)
+    return made(session_folder / "isaaclab", torch_store, "isaaclab", "robot", files=FILES)
 
 
 @pytest.fixture

@@ -25,12 +25,12 @@ KEY = "5ecre7key"
 
 
 @pytest.fixture(scope="session")
-def built(session_folder: Path, base_store: Path, need: Callable[..., None]) -> Machine:
+def built(session_folder: Path, torch_store: Path, need: Callable[..., None]) -> Machine:
     """A machine with the template locked and built. Tests do not change it."""
     need("bwrap", "mmdebstrap")
     warm = "from marl.worlds import Worlds; Worlds('MultiGrid-Empty-5x5-v0', agents=2, count=1, seed=0).step([0, 0])"
     files = {"wardian.local.toml": SUBSTITUTES}
-    return made(session_folder / "marl", base_store, "marl", "empo", files=files, first=warm)
+    return made(session_folder / "marl", torch_store, "marl", "empo", files=files, first=warm)
 
 
 @pytest.fixture

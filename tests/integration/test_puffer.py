@@ -28,7 +28,7 @@ NAME = "rl-puffer-base"
 
 
 @pytest.fixture(scope="session")
-def published(session_folder: Path, base_store: Path, need: Callable[..., None]) -> Machine:
+def published(session_folder: Path, torch_store: Path, need: Callable[..., None]) -> Machine:
     """A machine with the template locked and built. Tests do not change it."""
     need("bwrap", "mmdebstrap", "git")
     # PyPI's torch is for CUDA, and 5 GB with what it needs.
@@ -38,7 +38,7 @@ def published(session_folder: Path, base_store: Path, need: Callable[..., None])
         if os.environ.get("WARDIAN_REQUIRE_ENGINES") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    return made(session_folder / "puffer", base_store, "puffer", "trainer")
+    return made(session_folder / "puffer", torch_store, "puffer", "trainer")
 
 
 @pytest.fixture

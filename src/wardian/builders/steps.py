@@ -23,17 +23,25 @@ UMASK = 'umask 022 && exec "$@"'  # files do not depend on the caller's
 _BUNDLE = f"{OURS}/ca-certificates.crt"
 _CA_NAMES = ("NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE", "CARGO_HTTP_CAINFO", "NIX_SSL_CERT_FILE")
 _POLICY = "/usr/sbin/policy-rc.d"  # asked by invoke-rc.d: 101 forbids to start services
+# Slim images, and ours, have no manuals and not even their folders, where alternatives (Java, PostgreSQL) want a link.
 _INSTALL = r"""
 set -e
+made=
+for section in 1 2 3 4 5 6 7 8; do
+  folder=/usr/share/man/man$section
+  [ -d $folder ] || { mkdir -p $folder; made="$made $folder"; }
+done
 if command -v apt-get >/dev/null; then
-  exec apt-get -y --no-install-recommends --allow-downgrades \
+  apt-get -y --no-install-recommends --allow-downgrades \
     -o APT::Sandbox::User=root -o APT::Install-Suggests=false -o Dpkg::Use-Pty=false \
     -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null \
     -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef \
     install "$@"
+else
+  dpkg --force-unsafe-io --force-confold --force-confdef --unpack "$@"
+  dpkg --force-confold --force-confdef --configure --pending
 fi
-dpkg --force-unsafe-io --force-confold --force-confdef --unpack "$@"
-exec dpkg --force-confold --force-confdef --configure --pending
+for folder in $made; do rmdir $folder 2>/dev/null || true; done
 """
 
 

@@ -19,7 +19,12 @@ from wardian.errors import Unavailable
 EXCLUDED = {"5-1", "5-2", "9-1", "9-2", "9-3", "10-1", "10-2"}  # tasks that AgentGym leaves out
 MOVES = 100  # after more, an episode is over (scienceworld.py, envStepLimit)
 NOT_UNDERSTOOD = "No known action matches that input."
-JAVA = ("-Xss2m", "-XX:+UseSerialGC", "-XX:MinHeapFreeRatio=10", "-XX:MaxHeapFreeRatio=30", "-XX:-UsePerfData")
+JAVA = (
+    *("-Xss2m", "-XX:+UseSerialGC", "-XX:MinHeapFreeRatio=10", "-XX:MaxHeapFreeRatio=30", "-XX:-UsePerfData"),
+    # All objects get one identity hash, so sets of them keep one order: else every third item tells what is in a room
+    # in another order each time it is begun (10 of 31 tried; with it none, for a tenth more time).
+    *("-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2"),
+)
 HEAP = 12  # MB for each session, above 256: measured, 32 sessions keep about 300 MB alive
 SYSTEM = """You are an agent for science world. Every round I will give you an observation, you have to respond an \
 action based on the observation to finish the given task. Here are the actions you may take:

@@ -185,6 +185,11 @@ def _read_record(opened: OpenWheel) -> dict[str, Recorded]:
             rows[path] = Recorded(_as_base64(value), int(size) if size else None)
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
         raise WheelRefused(wheel, f"is damaged: {error}", name) from error
+    if (about := f"{opened.stem}.dist-info/WHEEL") in rows:
+        # Who gives a built wheel other tags may forget RECORD (textworld 1.7.0). No program reads WHEEL: what is
+        # installed gets the row that is right.
+        content = opened.read(about)
+        rows[about] = Recorded(_as_base64(f"sha256={hashlib.sha256(content).hexdigest()}"), len(content))
     return rows
 
 

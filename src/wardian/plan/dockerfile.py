@@ -164,6 +164,7 @@ def install(debs: Sequence[Deb], *options: str) -> str:
     pins = sorted(f"{deb.name}={deb.version}" for deb in debs)
     return "RUN " + " \\\n && ".join(
         [
+            "for n in 1 2 3 4 5 6 7 8; do mkdir -p /usr/share/man/man$n; done",  # slim images have them not; Java asks
             "apt-get update",
             "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
             + "".join(f" {option}" for option in options)

@@ -249,6 +249,14 @@ def test_wheels_that_do_not_agree_with_themselves_are_refused(change: Mapping[st
     refused(spoilt(change), said)
 
 
+def test_a_wheel_that_was_given_other_tags_is_installed_with_the_row_that_is_right() -> None:
+    """As textworld 1.7.0: the row of WHEEL is of the file that it was; what is installed agrees with itself."""
+    about = wheel_files("thing", "1.0", {})[f"{INFO}/WHEEL"] + b"Tag: py3-none-manylinux_2_17_x86_64\n"
+    files = placed(spoilt({f"{INFO}/WHEEL": about}))
+    rows = (files[f"{SITE}/{INFO}/RECORD"].content or b"").decode().splitlines()
+    assert f"{INFO}/WHEEL,{hashed(about)},{len(about)}" in rows
+
+
 def rerecorded(files: Mapping[str, bytes]) -> bytes:
     plain = {name: content for name, content in files.items() if not name.endswith("/RECORD")}
     return zipped({**plain, f"{INFO}/RECORD": record(plain, f"{INFO}/RECORD")})
