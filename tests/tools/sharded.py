@@ -109,7 +109,8 @@ def build(given):
         from transformers import AutoConfig, AutoModelForCausalLM
 
         config = AutoConfig.for_model(**given.hf)
-        return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, given.dtype))
+        with torch.device("meta"):  # each rank fills its shards: eight whole models are much
+            return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, given.dtype))
     model = Model(given).to(getattr(torch, given.dtype))
     if given.odd:
         with torch.no_grad():
@@ -176,7 +177,14 @@ def fsdp2(model, given):
         return Shard(1) if one.dim() > 1 and one.shape[1] % given.world == 0 else Shard(0)
 
     placed = {"shard_placement_fn": across} if given.kind == "shard1" else {}
-    return fully_shard(model, mesh=mesh_of(given), **placed).state_dict()
+    sharded = fully_shard(model, mesh=mesh_of(given), **placed)
+    if given.hf:
+        sharded.to_empty(device="cpu")
+        sharded.tie_weights()
+        torch.manual_seed(given.seed + dist.get_rank())
+        for one in sharded.parameters():
+            nn.init.normal_(one.to_local(), std=0.02)
+    return sharded.state_dict()
 
 
 def write(rank, cases, port):

@@ -167,7 +167,9 @@ def _partial(out: Path) -> Iterator[Path]:
 def _adapt(plan: Plan, adapter: lora.Adapter, fresh: Path, report: Report) -> None:
     """Add LoRA weights into what was written, or put them beside it."""
     if plan.wish.lora == "fuse":
-        lora.fuse(adapter, fresh, plan.files, report)
+        from wardian.checkpoints.fusing import fuse  # with numpy, which a plain merge does without
+
+        fuse(adapter, fresh, plan.files, report)
         return
     beside = fresh / lora.FOLDER
     beside.mkdir()

@@ -5,10 +5,11 @@ core's cache: on whole tensors the same work waits for memory.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from wardian.checkpoints.plan import Counts
 
 PIECE = 64 * 1024  # elements
 Array = np.ndarray[Any, Any]
@@ -20,21 +21,6 @@ TYPES: Mapping[str, Any] = {
 }
 # From these bits on, without the sign, a float32 is no finite bfloat16: it rounds to infinity, or is none already.
 _EDGE = 0x7F7F8000
-
-
-@dataclass
-class Counts:
-    """What was no finite number in what was read, and what became infinite by rounding."""
-
-    nan: int = 0
-    inf: int = 0
-    overflow: int = 0
-
-    def __iadd__(self, other: "Counts") -> "Counts":
-        self.nan += other.nan
-        self.inf += other.inf
-        self.overflow += other.overflow
-        return self
 
 
 def convert(given: memoryview, source: str, out: memoryview, target: str, counts: Counts) -> None:

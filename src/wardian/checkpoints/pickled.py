@@ -85,6 +85,7 @@ def undamaged(where: str) -> Iterator[None]:
 
 
 _MARK = object()
+_SHORT, _INT, _UNSIGNED, _LONG = (struct.Struct(form) for form in ("<H", "<i", "<I", "<Q"))
 
 
 class _Machine:
@@ -116,8 +117,14 @@ class _Machine:
         self.at += count
         return piece
 
-    def number(self, form: str) -> int:
-        (value,) = struct.unpack(form, self.take(struct.calcsize(form)))
+    def byte(self) -> int:
+        value = self.data[self.at]
+        self.at += 1
+        return value
+
+    def number(self, form: struct.Struct) -> int:
+        (value,) = form.unpack_from(self.data, self.at)
+        self.at += form.size
         return int(value)
 
     def line(self) -> str:
@@ -215,18 +222,18 @@ class _Machine:
         b"N": lambda self: self.stack.append(None),
         b"\x88": lambda self: self.stack.append(True),  # NEWTRUE
         b"\x89": lambda self: self.stack.append(False),
-        b"K": lambda self: self.stack.append(self.number("<B")),
-        b"M": lambda self: self.stack.append(self.number("<H")),
-        b"J": lambda self: self.stack.append(self.number("<i")),
-        b"\x8a": lambda self: self.integer(self.number("<B")),
-        b"\x8b": lambda self: self.integer(self.number("<i")),
+        b"K": lambda self: self.stack.append(self.byte()),
+        b"M": lambda self: self.stack.append(self.number(_SHORT)),
+        b"J": lambda self: self.stack.append(self.number(_INT)),
+        b"\x8a": lambda self: self.integer(self.byte()),
+        b"\x8b": lambda self: self.integer(self.number(_INT)),
         b"G": lambda self: self.stack.append(struct.unpack(">d", self.take(8))[0]),
-        b"X": lambda self: self.stack.append(self.take(self.number("<I")).decode("utf-8", "surrogatepass")),
-        b"\x8c": lambda self: self.stack.append(self.take(self.number("<B")).decode("utf-8", "surrogatepass")),
-        b"\x8d": lambda self: self.stack.append(self.take(self.number("<Q")).decode("utf-8", "surrogatepass")),
-        b"B": lambda self: self.stack.append(self.take(self.number("<I"))),
-        b"C": lambda self: self.stack.append(self.take(self.number("<B"))),
-        b"U": lambda self: self.stack.append(self.take(self.number("<B"))),
+        b"X": lambda self: self.stack.append(self.take(self.number(_UNSIGNED)).decode("utf-8", "surrogatepass")),
+        b"\x8c": lambda self: self.stack.append(self.take(self.byte()).decode("utf-8", "surrogatepass")),
+        b"\x8d": lambda self: self.stack.append(self.take(self.number(_LONG)).decode("utf-8", "surrogatepass")),
+        b"B": lambda self: self.stack.append(self.take(self.number(_UNSIGNED))),
+        b"C": lambda self: self.stack.append(self.take(self.byte())),
+        b"U": lambda self: self.stack.append(self.take(self.byte())),
         b")": lambda self: self.stack.append(()),
         b"]": lambda self: self.stack.append([]),
         b"}": lambda self: self.stack.append({}),
@@ -248,11 +255,11 @@ class _Machine:
         b"\x81": lambda self: self.call(),  # NEWOBJ
         b"b": lambda self: self.build(),
         b"Q": lambda self: self.persistent(),
-        b"q": lambda self: self.remember(self.number("<B")),
-        b"r": lambda self: self.remember(self.number("<I")),
+        b"q": lambda self: self.remember(self.byte()),
+        b"r": lambda self: self.remember(self.number(_UNSIGNED)),
         b"\x94": lambda self: self.remember(len(self.memo)),
-        b"h": lambda self: self.stack.append(self.memo[self.number("<B")]),
-        b"j": lambda self: self.stack.append(self.memo[self.number("<I")]),
+        b"h": lambda self: self.stack.append(self.memo[self.byte()]),
+        b"j": lambda self: self.stack.append(self.memo[self.number(_UNSIGNED)]),
     }
 
 

@@ -11,6 +11,21 @@ from wardian.checkpoints.tensors import DTYPES, Tensor, cut
 FLOATING = frozenset({"float64", "float32", "float16", "bfloat16"})
 
 
+@dataclass
+class Counts:
+    """What was no finite number in what was read, and what became infinite by rounding."""
+
+    nan: int = 0
+    inf: int = 0
+    overflow: int = 0
+
+    def __iadd__(self, other: "Counts") -> "Counts":
+        self.nan += other.nan
+        self.inf += other.inf
+        self.overflow += other.overflow
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """``runs`` pieces of ``length`` elements that lie one after another in a file, and ``step`` apart in the tensor.

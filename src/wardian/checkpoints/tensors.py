@@ -85,9 +85,10 @@ def tensors(archive: Archive, path: Path, rank: int) -> dict[str, Tensor]:
     if not isinstance(state, Mapping):
         raise Refused(f"{path}: it holds no state dict")
     found = {}
+    meshes: _Meshes = {}
     for key, value in state.items():
         with undamaged(f"{path}: {key}"):
-            one = _Reader(archive, f"{path}: {key}", rank).tensor(value) if isinstance(key, str) else None
+            one = _Reader(archive, f"{path}: {key}", rank, meshes).tensor(value) if isinstance(key, str) else None
         if one is not None:
             found[key] = one
     if not found:
@@ -98,10 +99,15 @@ def tensors(archive: Archive, path: Path, rank: int) -> dict[str, Tensor]:
 def chunk(archive: Archive, path: Path) -> Tensor:
     """The one tensor of an object that is a tensor, as a distributed checkpoint has for each chunk."""
     with undamaged(str(path)):
-        one = _Reader(archive, str(path), 0).tensor(archive.value)
+        one = _Reader(archive, str(path), 0, {}).tensor(archive.value)
     if one is None:
         raise Refused(f"{path}: one of its chunks is no tensor")
     return one
+
+
+_Meshes = dict[
+    int, tuple[tuple[int, ...], list[int]]
+]  # of the tensors of one file, by their object: most have the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,7 @@ class _Reader:
     archive: Archive
     where: str
     rank: int
+    meshes: _Meshes
 
     def refused(self, what: str) -> Refused:
         return Refused(f"{self.where}: {what}")
@@ -178,7 +185,9 @@ class _Reader:
         """Read a mesh and what lies how over it, and compare this rank's place with the file's name."""
         if not isinstance(mesh, Call) or not isinstance(mesh.state, Mapping) or not isinstance(placements, tuple):
             raise self.refused("its device mesh is damaged")
-        shape, ranks = self.mesh(mesh.state)
+        if (found := self.meshes.get(id(mesh))) is None:
+            found = self.meshes[id(mesh)] = self.mesh(mesh.state)
+        shape, ranks = found
         names = mesh.state.get("_mesh_dim_names") or mesh.state.get("mesh_dim_names") or ()
         kinds = [one.name.last if isinstance(one, Call) else "?" for one in placements]
         last = placements[-1]

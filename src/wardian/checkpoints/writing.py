@@ -15,9 +15,8 @@ from pathlib import Path
 from threading import Lock, local
 from typing import NamedTuple
 
-from wardian.checkpoints.numbers import Counts, convert, count
 from wardian.checkpoints.pickled import Refused
-from wardian.checkpoints.plan import FLOATING, OutputFile, Placed
+from wardian.checkpoints.plan import FLOATING, Counts, OutputFile, Placed
 from wardian.checkpoints.reading import BUFFER, Advance, Inputs, check
 from wardian.checkpoints.safetensors import header
 from wardian.checkpoints.tensors import DTYPES
@@ -187,6 +186,8 @@ def put(target: int, out: memoryview, place: int) -> None:
 
 def _read(move: _Move, one: Placed, counts: Counts) -> Iterator[tuple[int, memoryview]]:
     """The elements as the output has them, and where they belong; each piece is overwritten by the next."""
+    from wardian.checkpoints.numbers import convert, count  # numpy, without which a plain copy is done sooner
+
     source, start, _, place, length = move
     ours, theirs = one.whole.itemsize, DTYPES[one.dtype][1]
     step = BUFFER // ours

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from wardian.plan.containers import Container, User
 from wardian.runs.record import Record
 from wardian.runtimes import dockerlike, loading, owners
 from wardian.runtimes.base import Loaded, Place, Ready
-from wardian.runtimes.endpoint import elsewhere, endpoint, rootless
+from wardian.runtimes.endpoint import elsewhere, endpoint, image_id, rootless
 
 if TYPE_CHECKING:
     from wardian.hosts.survey import Finding
@@ -62,6 +62,9 @@ class Docker:
 
     def present(self, ids: Sequence[str], host: Host) -> str | None:
         """The one of these ids that it has: of a config or, in containerd's image store, of a manifest."""
+        if not elsewhere(self.address):
+            with suppress(OSError, ValueError, KeyError):
+                return next((known for one in ids if (known := image_id(self.address, one)) in ids), None)
         command = Command(("docker", "image", "inspect", "--format", "{{.Id}}", *ids))
         try:
             asked = host.run(command, timeout=120)

@@ -6,11 +6,13 @@ DOCKER_CONTEXT, that over the context in ``config.json``.
 
 import json
 import os
+import socket
 import stat
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 DEFAULT = "unix:///var/run/docker.sock"
 
@@ -42,6 +44,26 @@ def rootless(address: str) -> bool:
     except OSError:
         return False
     return stat.S_ISSOCK(seen.st_mode) and seen.st_uid != 0 and seen.st_uid == os.getuid()
+
+
+def image_id(address: str, name: str) -> str | None:
+    """The id by which the daemon at a socket knows an image; None: it has none of this name.
+
+    Asked on the socket itself: its client takes ten times as long to start. Raises ``OSError`` where the daemon does
+    not answer, ``ValueError`` for an answer that is neither; the client then says what is wrong.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
+        daemon.settimeout(120)
+        daemon.connect(address.removeprefix("unix://"))
+        daemon.sendall(f"GET /images/{quote(name, safe=':')}/json HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: daemon.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1:2]
+    if status == [b"404"]:
+        return None
+    if status != [b"200"]:
+        raise ValueError(head.decode("latin-1").partition("\r\n")[0])
+    return str(json.loads(body)["Id"])
 
 
 def _json(path: Path) -> dict[str, Any]:

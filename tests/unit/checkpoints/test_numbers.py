@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardian.checkpoints.numbers import PIECE, TYPES, Counts, convert, count
+from wardian.checkpoints.numbers import PIECE, TYPES, convert, count
+from wardian.checkpoints.plan import Counts
 
 BITS = st.integers(0, 2**32 - 1)
 
