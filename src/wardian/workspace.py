@@ -117,11 +117,7 @@ class Workspace:
     @property
     def repository(self) -> str | None:
         """What the references of this project's images start with; None outside a project."""
-        if not self.has_project:
-            return None
-        from wardian.plan.images import repository_of
-
-        return repository_of(self.spec.project.name, self.spec.project.registry)
+        return self.spec.project.repository if self.has_project else None
 
     def image(self, name: str) -> "Tagged":
         """The image in the store that is meant by an image or variant of this project, a reference or a digest."""

@@ -121,11 +121,6 @@ def system(bottom: Variant, entries: Sequence[LockedImage], extra: Sequence[Deb]
     return found
 
 
-def repository_of(name: str, registry: str | None) -> str:
-    """What the references of a project start with."""
-    return (registry or name).rstrip("/")
-
-
 def _draft(variant: Variant, locked: LockedImage, parent: _Draft | None, content: Content, epoch: int) -> _Draft:
     bottom = () if parent else _bottom(variant, locked, epoch)
     layers = _Stack(parent.layers if parent else bottom, epoch)

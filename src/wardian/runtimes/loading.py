@@ -14,7 +14,6 @@ from wardian.command import Command, Result
 from wardian.errors import DigestMismatch, EngineFailed, Unavailable, WardianError
 from wardian.hosts.base import Host
 from wardian.oci.reference import Reference
-from wardian.registry.server import serving
 from wardian.runtimes.base import Loaded, Place
 from wardian.store.export import blobs, stream_docker
 from wardian.store.store import Tagged
@@ -111,6 +110,8 @@ def _pulled(
     self: Loader, place: Place, image: Tagged, wanted: Sequence[str], count: Callable[[int], None]
 ) -> str | None:
     """The engine's id of the image that it pulled; None when it cannot reach us. It pulls by digest, and compares."""
+    from wardian.registry.server import serving
+
     with serving(place.store, image.descriptor, count) as reference:
         asked = place.host.run(self.pull(reference))
     said = asked.stderr.decode(errors="replace")

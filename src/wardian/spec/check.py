@@ -18,6 +18,10 @@ REFERENCE = re.compile(
 )
 BOOTSTRAP = re.compile(r"bootstrap:[a-z]+:[a-z][a-z0-9.-]*")
 APT = re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?")
+# What most requirements are: to look closer, packaging has to be imported, which takes as long as all else in here.
+SIMPLE = re.compile(
+    r"[A-Za-z0-9]+(?:[._-]+[A-Za-z0-9]+)*(?:(?:==|!=|<=|>=|<|>)[0-9]+(?:\.[0-9]+)*(?:,(?:!=|<=|>=|<|>)[0-9]+(?:\.[0-9]+)*)*)?"
+)
 CUDA = re.compile(r"(\d+)\.(\d+)(?:\.\d+)?")
 CUDA_TAG = re.compile(r"(?:cuda|cu)[-_]?(\d+(?:\.\d+)*)")
 # The last minor release of each series that is closed. Source: NVIDIA, CUDA Toolkit Archive.
@@ -114,6 +118,8 @@ def _requirements(name: str, image: Image) -> Iterator[Fault]:
 
 
 def _requirement(line: str) -> str | None:
+    if SIMPLE.fullmatch(line):
+        return None
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:

@@ -31,6 +31,11 @@ class Project(Table):
     name: Name = Field(description="the project's name")
     registry: str | None = Field(None, description="images are called <registry>/<image>:<tag>; default: the name")
 
+    @property
+    def repository(self) -> str:
+        """What the references of the project's images start with."""
+        return (self.registry or self.name).rstrip("/")
+
 
 class Copy(Table):
     """A file or folder of the project, and its place in the image."""

@@ -89,7 +89,7 @@ def command(
 def planned(workspace: Workspace, wanted: "Sequence[Variant]", machine: "Machine") -> "tuple[ImagePlan, ...]":
     """The plans of variants, which come with the ones they stand on."""
     from wardian.builders.contents import Gathering
-    from wardian.plan.images import plan, repository_of
+    from wardian.plan.images import plan
 
     gathering = Gathering(workspace.root, workspace.host, machine)
     contents = gathering.gather(wanted, workspace.lock)
@@ -97,9 +97,7 @@ def planned(workspace: Workspace, wanted: "Sequence[Variant]", machine: "Machine
         from wardian.builders.ignore import listed
 
         workspace.console.note(f"left out of every image: {listed(gathering.left_out)}")
-    project = workspace.spec.project
-    repository = repository_of(project.name, project.registry)
-    return plan(repository, wanted, workspace.lock, contents, epoch=_epoch(workspace))
+    return plan(workspace.spec.project.repository, wanted, workspace.lock, contents, epoch=_epoch(workspace))
 
 
 def _epoch(workspace: Workspace) -> int:

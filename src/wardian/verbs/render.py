@@ -86,7 +86,6 @@ def _bake(
     workspace: Workspace, image: str | None, folder: Path | None
 ) -> tuple[str, dict[str, str], dict[str, object]]:
     from wardian.plan.bake import FILE, bake
-    from wardian.plan.images import repository_of
     from wardian.spec.matrix import select
 
     chosen = select(workspace.images, [image] if image else [])
@@ -94,7 +93,7 @@ def _bake(
     project = workspace.spec.project
     made = bake(
         stages,
-        repository=repository_of(project.name, project.registry),
+        repository=project.repository,
         name=project.name,
         beside=_beside(workspace.root, folder, stages),
         ignore=_ignored(workspace.root),

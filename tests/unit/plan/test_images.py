@@ -13,7 +13,7 @@ from wardian.lock.model import Built, Lock, LockedImage
 from wardian.lock.pylock import Target
 from wardian.plan.bins import LAYERS
 from wardian.plan.config import CA_BUNDLE
-from wardian.plan.images import Content, ImagePlan, plan, repository_of, system
+from wardian.plan.images import Content, ImagePlan, plan, system
 from wardian.plan.labels import annotations
 from wardian.plan.layers import (
     Apt,
@@ -29,6 +29,7 @@ from wardian.plan.layers import (
     Wheels,
     title,
 )
+from wardian.spec.models import Project
 
 
 def kinds(image: ImagePlan) -> list[str]:
@@ -438,8 +439,8 @@ def test_a_layer_of_a_foreign_base_is_named_by_what_it_stands_for() -> None:
 
 
 def test_references_start_with_the_registry_or_the_project() -> None:
-    assert repository_of("demo", None) == "demo"
-    assert repository_of("demo", "ghcr.io/acme/demo/") == "ghcr.io/acme/demo"
+    assert Project(name="demo", registry=None).repository == "demo"
+    assert Project(name="demo", registry="ghcr.io/acme/demo/").repository == "ghcr.io/acme/demo"
 
 
 def test_a_step_remembers_its_line_and_apt_its_packages() -> None:
