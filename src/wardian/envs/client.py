@@ -12,6 +12,7 @@
 import asyncio
 import contextlib
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -262,25 +263,28 @@ class AsyncClient:
 
 
 def environment_factory(url: str, *, token: str | None = None) -> type:
-    """A class as TRL's ``GRPOTrainer(environment_factory=…)`` wants it: ``reset`` and one tool, ``act``.
+    """A class as TRL's ``GRPOTrainer(environment_factory=…)`` wants it (trl 1.16): one tool, ``act``, and the reward.
 
-    Each instance is a session on the server. ``reward`` is the episode's score: give TRL a reward function that reads
-    it from the environments.
+    Each instance is a session on the server, begun at its first reset and closed with the instance; ``item`` of a row
+    of the dataset says what is played. The reward is the episode's score.
     """
 
     class Environment:
-        """One session; its public methods but ``reset`` are the model's tools."""
+        """One session; public methods but ``reset`` and ``get_reward`` are the model's tools."""
 
         def __init__(self) -> None:
             self._client = Client(url, token=token)
-            self._session = self._client.session()
-            self.reward = 0.0
+            self._session: Session | None = None
+            self._score = 0.0
             self.done = False
+            weakref.finalize(self, self._client.close)
 
         def reset(self, item: int | None = None, **_: Any) -> str:
             """Begin an item; what is seen first."""
+            if self._session is None:
+                self._session = self._client.session()
             begun = self._session.reset(item)
-            self.reward, self.done = begun.score, begun.done
+            self._score, self.done = begun.score, begun.done
             return begun.observation
 
         def act(self, action: str) -> str:
@@ -293,14 +297,14 @@ def environment_factory(url: str, *, token: str | None = None) -> type:
             Returns:
                 What is seen after it.
             """
-            if self.done:
+            if self._session is None or self.done:
                 raise ValueError("the episode is over")
             after = self._session.step(action)
-            self.reward, self.done = after.score, after.done
+            self._score, self.done = after.score, after.done
             return after.observation
 
-        def close(self) -> None:
-            """Close the session and its connection."""
-            self._client.close()
+        def get_reward(self) -> float:
+            """The episode's score so far."""
+            return self._score
 
     return Environment
