@@ -105,9 +105,8 @@ def chunk(archive: Archive, path: Path) -> Tensor:
     return one
 
 
-_Meshes = dict[
-    int, tuple[tuple[int, ...], list[int]]
-]  # of the tensors of one file, by their object: most have the same
+# Shapes and ranks of one file's meshes, by their objects: most tensors have the same.
+_Meshes = dict[int, tuple[tuple[int, ...], list[int]]]
 
 
 @dataclass(frozen=True, slots=True)
