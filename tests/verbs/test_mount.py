@@ -459,8 +459,8 @@ def test_setup_asks_until_an_answer_can_be(wardian: Wardian, project: Path, chec
 def test_setup_that_is_broken_off_changes_nothing(project: Path, checkout: Path) -> None:
     with (project / "wardian.toml").open("a") as file:
         file.write('[mounts.data]\ntarget = "/data"\n')
-    code, _ = answered(project, str(checkout), "\x03")
-    assert code == 130
+    code, screen = answered(project, str(checkout), "\x03")
+    assert code == 130, screen
     assert local(project) == ""
 
 

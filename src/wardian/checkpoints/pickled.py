@@ -17,6 +17,7 @@ from wardian.errors import SpecError
 
 LARGEST = 64 << 20  # bytes of a pickle: a model with 100,000 tensors has a tenth of it
 _MOST = 64  # bytes of an integer
+MEMBER = "builtins.getattr"  # with which Python 3.11.0 to 3.11.3, Debian 12's, saves the member of an enumeration
 KNOWN = re.compile(
     r"collections\.OrderedDict"
     r"|torch\.(Size|device|Tensor|layout|(Untyped|[A-Z][A-Za-z0-9]*)Storage)"
@@ -27,6 +28,7 @@ KNOWN = re.compile(
     # every version of torch has these under another module
     r"|torch\.distributed\.(_?tensor|_?device_mesh|_mesh_layout|checkpoint)(\.\w+)*\.[A-Za-z_]\w*"
     r"|pathlib(\._local)?\.(Posix|Windows|Pure\w*)?Path"
+    rf"|{re.escape(MEMBER)}"
 )
 
 
@@ -164,6 +166,8 @@ class _Machine:
         args, name = self.pop(), self.pop()
         if not (isinstance(name, Name) and isinstance(args, tuple)):
             raise Refused("it calls what is no name")
+        if name.full == MEMBER and [type(one) for one in args] != [Name, str]:
+            raise Refused(f"it calls {MEMBER} for what is no member of an enumeration")
         self.stack.append({} if name.last == "OrderedDict" and not args else Call(name, args))
 
     def build(self) -> None:
