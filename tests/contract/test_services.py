@@ -101,7 +101,7 @@ def as_another(person: Person) -> Wardian:
     return run
 
 
-PLACES = ["sandbox", "docker", "podman"]
+PLACES = ["sandbox", "docker", "podman", "podman_rootless"]
 
 
 @pytest.fixture(params=PLACES if os.getuid() == 0 else [one for one in PLACES if one != "podman"])

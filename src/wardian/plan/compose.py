@@ -140,6 +140,7 @@ def _owner(part: Part, volumes: list[Any], profiles: list[str]) -> dict[str, Any
     body: dict[str, Any] = {"image": part.image, "entrypoint": ["chown"]}
     body["command"] = [part.user, *(one["target"] for one in volumes)]
     body |= {"user": "0:0", "network_mode": "none", "restart": "no", "volumes": volumes}
+    body |= {"userns_mode": part.userns} if part.userns else {}  # in which the same number is the same user
     return body | ({"profiles": profiles} if profiles else {})
 
 
