@@ -49,7 +49,7 @@ def shared(session_folder: Path, built: Machine, plain_user: Any) -> Machine:
         if not (folder / "done").exists():
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(
-                built.folder, folder, ignore=shutil.ignore_patterns("unpacked", "locks", "downloads", "logs")
+                built.folder, folder, ignore=shutil.ignore_patterns("unpacked", "locks", "downloads", "logs", "cache")
             )
             person.own(folder)
     return Machine(folder, built.name, person.python())
