@@ -187,7 +187,7 @@ def main() -> None:
     repetitions = 1 if given.quick else given.repeat
     common = tuple(given.requirements.split(","))
     memory = Path("/dev/shm")
-    place = given.scratch or (memory if memory.is_dir() and shutil.disk_usage(memory).free > 12e9 else None)
+    place = given.scratch or (memory if memory.is_dir() and shutil.disk_usage(memory).free > 30e9 else None)
     samples: Samples = {}
     with tempfile.TemporaryDirectory(prefix="wardian-bench-", dir=place) as folder, ExitStack() as stack:
         scratch = Path(folder)
