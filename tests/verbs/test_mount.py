@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import PlainUser
 from tests.images import add_image, layer
-from tests.people import Person
+from tests.people import Person, hear_signals
 from tests.rootfs import MODES, defaults, files
 from tests.verbs.running import LOCKED, make_project, records
 from wardian.plan.labels import OURS, lock_digest
@@ -431,7 +431,12 @@ def answered(project: Path, *answers: str) -> tuple[int, str]:
     """`mount setup` at a terminal, each answer typed to a question of its own: the exit code and what was seen."""
     ours, theirs = pty.openpty()
     words = [sys.executable, "-m", "wardian", "mount", "setup"]
-    child = subprocess.Popen(words, cwd=project, preexec_fn=lambda: os.login_tty(theirs))  # noqa: PLW1509
+
+    def ready() -> None:
+        hear_signals()
+        os.login_tty(theirs)
+
+    child = subprocess.Popen(words, cwd=project, preexec_fn=ready)  # noqa: PLW1509
     os.close(theirs)
     seen, waiting = "", list(answers)
     try:
