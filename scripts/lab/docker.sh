@@ -31,7 +31,7 @@ fetch() { # the packages of another suite, from the mirror that the machine uses
   local lists=$LAB/apt-$SUITE mirror deb
   # shellcheck disable=SC2016 # apt's own placeholder
   mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep -m 1 '/debian/\?$') || true
-  mirror=${mirror:-http://deb.debian.org/debian}
+  [ -n "$mirror" ] || { echo "docker.sh: apt knows no mirror of Debian; name one in its sources" >&2 && exit 1; }
   mkdir -p "$lists"/{lists/partial,cache/archives/partial} "$LAB/debs-$SUITE"
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $SUITE main" >"$lists/sources.list"
   local options=(-oDir::Etc::sourcelist="$lists/sources.list" -oDir::Etc::sourceparts=/dev/null

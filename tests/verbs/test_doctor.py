@@ -10,7 +10,7 @@ import pytest
 
 from tests.indexes import Index, serve
 from tests.people import Person
-from wardian.verbs import doctor
+from wardian.plan import debian
 
 Wardian = Callable[..., Any]
 Need = Callable[..., None]
@@ -55,7 +55,7 @@ def test_the_network_is_tried_and_each_place_named(
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "UV_INDEX", "UV_FIND_LINKS", "HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
     with serve(Index(tmp_path, auth=True)) as asks, serve(Index(tmp_path)) as mirror:
-        monkeypatch.setattr(doctor, "DEBIAN", f"{mirror.url}/files/absent/InRelease")
+        monkeypatch.setattr(debian, "RELEASE", f"{mirror.url}/files/absent/InRelease")
         monkeypatch.setenv("UV_DEFAULT_INDEX", asks.simple)
         monkeypatch.setenv("UV_INDEX", "http://127.0.0.1:1/simple")
         found = wardian("doctor", "--network", "--json", code=None).json()["findings"]

@@ -108,11 +108,12 @@ class TextWorld:
         commands: str = "no",
     ) -> None:
         del agentgym  # it has no such environment
-        warnings.filterwarnings(
-            "ignore", "Game .* is not fully supported"
-        )  # jericho's, of each game that it did not ship
-        self._sizes = {name: _count(name, text) for name, text in (("rooms", rooms), ("objects", objects))}
-        self._quest = _count("quest", quest)
+        warnings.filterwarnings("ignore", "Game .* is not fully supported")  # said of every game but jericho's own
+        self._rooms, self._objects, self._quest = (
+            _count("rooms", rooms),
+            _count("objects", objects),
+            _count("quest", quest),
+        )
         if commands not in ("yes", "no"):
             raise SpecError(f"commands={commands!r} is neither yes nor no")
         self._shown = commands == "yes"
@@ -140,7 +141,7 @@ class TextWorld:
         if path is None:
             options = textworld.GameOptions()
             options.seeds = item
-            options.nb_rooms, options.nb_objects = self._sizes["rooms"], self._sizes["objects"]
+            options.nb_rooms, options.nb_objects = self._rooms, self._objects
             chain = options.chaining
             chain.min_length = chain.max_length = chain.max_depth = self._quest
             options.path = str(self._folder / f"{item}.z8")

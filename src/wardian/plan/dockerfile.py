@@ -14,6 +14,7 @@ from wardian.errors import WardianError
 from wardian.lock.model import Base, Built, Deb, LockedImage, Tool
 from wardian.lock.pylock import normalised
 from wardian.lock.wheel import Wheel
+from wardian.plan.debian import SNAPSHOT
 from wardian.spec.matrix import Variant
 
 PREFIX = "/opt/env"
@@ -153,7 +154,7 @@ def _bootstrap(written: _Written, base: Base) -> None:
         "to their versions, and keeps what else it has."
     )
     written.differ(
-        "Mirrors keep only the newest version of a package: when one is gone, take it from snapshot.debian.org, or "
+        f"Mirrors keep only the newest version of a package: when one is gone, take it from {SNAPSHOT}, or "
         "type `wardian lock`."
     )
     written.add("# The packages of the base.", install(base.debs, "--allow-downgrades"))

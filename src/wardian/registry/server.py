@@ -8,6 +8,7 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md (P
 import re
 import secrets
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -68,17 +69,20 @@ class _Server(ThreadingHTTPServer):
         """Say nothing here either: a client that hangs up is no traceback on the user's terminal."""
 
 
-class _Answers(BaseHTTPRequestHandler):
+class _Answers(ABC, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    @abstractmethod
     def find(self) -> Descriptor | None:
-        raise NotImplementedError
+        """What the request's path names."""
 
+    @abstractmethod
     def open(self, blob: Descriptor) -> BinaryIO:
-        raise NotImplementedError
+        """Its bytes."""
 
+    @abstractmethod
     def tell(self, count: int) -> None:
-        raise NotImplementedError
+        """Hear that so many bytes were sent."""
 
     def handle_one_request(self) -> None:
         """Answer one request. Who begins with TLS hears at once that it is not spoken here, and comes back without."""

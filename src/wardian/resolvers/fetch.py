@@ -2,7 +2,7 @@
 
 Asked in this order: the store, an archive folder, the machine's find-links folders, the locked address (through
 ``[substitutes]``), then the places that may still have a file its address has lost: the machine's package indexes for
-Python files, snapshot.debian.org for Debian ones. Whatever comes is only kept when its SHA-256 is the locked one.
+Python files, Debian's snapshots for Debian ones. Whatever comes is only kept when its SHA-256 is the locked one.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from wardian.hosts.machine import Machine, bare, local_path
 from wardian.lock.model import Built, Deb
 from wardian.lock.pylock import Pinned, filename_of
 from wardian.lock.wheel import Wheel
+from wardian.plan.debian import SNAPSHOT
 from wardian.registry.faults import cut, unreachable
 from wardian.registry.transport import Transport
 from wardian.resolvers import index
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import httpx
 
 WORKERS = 8
-SNAPSHOT = "https://snapshot.debian.org"
 FOLDERS = {"wheel": "wheels", "sdist": "sdists", "deb": "debs"}  # of an archive
 _CHUNK = 1 << 20
 _ALWAYS_PYPI = "https://pypi.org/simple"
@@ -220,7 +220,7 @@ class Fetcher:
                     yield link.url
 
     def _snapshot(self, file: File) -> Iterator[str]:
-        """Debian keeps every package that it ever published. Source: snapshot.debian.org's machine-usable interface."""
+        """Debian keeps every package that it ever published. Source: its snapshots' machine-usable interface."""
         address = f"{SNAPSHOT}/mr/binary/{quote(file.name)}/{quote(file.version)}/binfiles"
         architecture = file.filename.rpartition("_")[2].removesuffix(".deb")
         try:

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 from wardian.errors import SpecError, WardianError
 from wardian.lock.pylock import MACHINES
+from wardian.plan import debian
 
 BOOTSTRAP = "bootstrap:"
 DEBIAN = ("bullseye", "bookworm", "trixie", "forky")  # those with updates and security archives
@@ -41,19 +42,15 @@ class Suite:
     def archives(self) -> tuple[Archive, ...]:
         """Where its packages are."""
         if self.distribution == "ubuntu":
-            url = (
-                "http://archive.ubuntu.com/ubuntu"
-                if self.architecture == "amd64"
-                else "http://ports.ubuntu.com/ubuntu-ports"
-            )
+            url = debian.UBUNTU if self.architecture == "amd64" else debian.UBUNTU_PORTS
             return tuple(Archive(url, self.name + part, ("main", "universe")) for part in ("", "-updates", "-security"))
-        url = "http://deb.debian.org/debian"
+        url = debian.DEBIAN
         if self.name not in DEBIAN:
             return (Archive(url, self.name, ("main",)),)
         return (
             Archive(url, self.name, ("main",)),
             Archive(url, f"{self.name}-updates", ("main",)),
-            Archive("http://deb.debian.org/debian-security", f"{self.name}-security", ("main",)),
+            Archive(debian.SECURITY, f"{self.name}-security", ("main",)),
         )
 
     @property

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from wardian.hosts.survey import Finding
 
 MARKS = {"ok": "✓", "missing": "✗", "note": "·"}
-DEBIAN = "http://deb.debian.org/debian/dists/stable/InRelease"
 
 
 @verb("doctor", example="wardian doctor\nwardian doctor --network")
@@ -58,12 +57,13 @@ def reached(workspace: Workspace, machine: "Machine") -> "list[Finding]":
     from wardian.errors import WardianError
     from wardian.hosts.machine import local_path
     from wardian.hosts.survey import Finding
+    from wardian.plan import debian
     from wardian.registry.transport import Transport
 
     findings = []
     bundle = Path(machine.ca_bundle) if machine.ca_bundle and Path(machine.ca_bundle).is_file() else None
     with Transport(workspace.environ, ca_bundle=bundle, attempts=2) as transport:
-        for url in (*(f"{index}/" for index in machine.indexes if local_path(index) is None), DEBIAN):
+        for url in (*(f"{index}/" for index in machine.indexes if local_path(index) is None), debian.RELEASE):
             try:
                 response = transport.get(url, {})
                 response.close()
