@@ -1,11 +1,13 @@
 """`wardian env serve` as clients meet it: real processes, real sockets, AgentGym's and OpenEnv's protocols."""
 
 import asyncio
+import base64
 import json
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -71,10 +73,29 @@ def test_the_bytes_are_agentgyms(agentgym: Served) -> None:
 def test_what_agentgyms_client_asks_first(either: Served) -> None:
     assert either.client.get("/").json() == "This is environment BabyAI."
     number = new(either)
-    either.ok("/reset", {"id": number, "data_idx": 3})
+    begun = either.ok("/reset", {"id": number, "data_idx": 3})
+    assert either.client.get(f"/observation?id={number}").json() == begun
+    turned = either.ok("/step", {"id": number, "action": "turn left"})
     seen = either.client.get(f"/observation?id={number}").json()
-    assert seen["observation"].startswith("Your goal: ")
+    goal = begun["observation"].partition("\n")[0]
+    assert seen == {**turned, "observation": f"{goal}\n{turned['observation']}", "deleted": False}
     assert either.ok("/close", {"id": number}) is True
+
+
+def test_a_picture_of_a_level(either: Served) -> None:
+    number = new(either)
+    assert either.post("/render", {"id": number}).status_code == (409 if _mode(either) == "strict" else 200)
+    either.ok("/reset", {"id": number, "data_idx": 3})
+    pictures = []
+    for action in ("turn left", "turn right"):
+        url = either.ok("/render", {"id": number})
+        pictures.append(base64.b64decode(url.removeprefix("data:image/png;base64,")))
+        either.ok("/step", {"id": number, "action": action})
+    assert [picture[:8] for picture in pictures] == [b"\x89PNG\r\n\x1a\n"] * 2
+    level = 4 * 32  # GoToObjS6 of minigrid 2.3.1: four tiles of 32 pixels each way
+    assert {struct.unpack(">II", picture[16:24]) for picture in pictures} == {(level, level)}
+    assert pictures[0] != pictures[1]
+    either.ok("/close", {"id": number})
 
 
 # what is asked; what strict answers; what agentgym answers (status and error)
@@ -152,7 +173,10 @@ def test_an_episode_that_is_over(strict: Served, agentgym: Served) -> None:
         assert (said["done"], said["score"]) == (True, said["reward"])
         answer = served.post("/step", {"id": number, "action": "turn left"})
         assert answer.status_code == status
-        assert answer.json()["error"] == f"The task with environment {number} has finished."
+        over = {"error": f"The task with environment {number} has finished."}
+        assert answer.json() == over
+        seen = served.client.get(f"/observation?id={number}")
+        assert (seen.status_code, seen.json() == over) == (200, served is agentgym)
 
 
 def test_routes_that_are_not(either: Served) -> None:

@@ -112,12 +112,30 @@ def test_what_agentgyms_client_asks_of_sciworld(sciworld: Served, need: Need) ->
     assert hint["possible_objects"]
     assert "GoalFind" in sciworld.client.get(f"/goals?id={number}").json()["goals"]
     assert sciworld.client.get(f"/task_description?id={number}").json()["task_description"] == begun["task_description"]
-    assert sciworld.client.get(f"/detail?id={number}").json()["task_name"] == "boil"
+    assert sciworld.client.get(f"/detail?id={number}").json() == begun
     wrong = sciworld.ok("/batch/step", {"sessions": [{"id": number, "action": "sing"}]})["results"][0]
     assert (wrong["observation"], wrong["valid"]) == ("No known action matches that input.", False)
     assert sciworld.client.get("/info").json()["items"] == 4639
     fresh = sciworld.ok("/batch/reset", {"sessions": [{"id": number, "item": 0}]})["results"][0]
     assert fresh["observation"] == f"{begun['task_description']}\n{begun['observation']}"
+    sciworld.ok("/close", {"id": number})
+
+
+def test_what_agentgyms_page_asks_of_sciworld(sciworld: Served, need: Need) -> None:
+    """What it shows of a game, and a step in the words of a model."""
+    need("java")
+    number = sciworld.ok("/create")["id"]
+    assert sciworld.client.get(f"/object_tree?id={number}").status_code == 409
+    begun = sciworld.ok("/reset", {"id": number, "data_idx": 0})
+    state = sciworld.client.get(f"/state?id={number}").json()
+    assert (state["observation"].rstrip(), state["environment_info"]) == (begun["observation"].rstrip(), begun)
+    assert (state["inventory"].partition("\n")[0], state["current_moves"]) == ("In your inventory, you see:", 0)
+    assert (len(state["possible_actions"]), len(state["possible_objects"])) == (10, 10)
+    stepped = sciworld.ok("/step_visual", {"id": number, "action": "Thought: out.\nAction: open door to kitchen</s>"})
+    assert (stepped["observation"], stepped["moves"]) == ("The door is now open.", 1)
+    assert (stepped["info"]["taskName"], "go to kitchen" in map(str, stepped["info"]["valid"])) == ("boil", True)
+    assert stepped["object_tree"] == sciworld.client.get(f"/object_tree?id={number}").json()["object_tree"]
+    assert sciworld.client.get(f"/state?id={number}").json()["current_moves"] == 1  # a look at it is no move
     sciworld.ok("/close", {"id": number})
 
 
@@ -220,10 +238,21 @@ def test_textcraft_as_agentgyms_client_plays_it() -> None:
         assert served.client.get(f"/observation?id={created['id']}").json() == begun["observation"]
         assert served.client.get(f"/goal?id={created['id']}").json().startswith("minecraft:")
         assert served.client.get(f"/commands?id={created['id']}").json() in begun["observation"]
-        served.ok("/step", {"id": created["id"], "action": "get 1 birch log"})
+        last = {"id": created["id"]}
+        served.ok("/step", {**last, "action": "get 2 birch log"})
         won = served.ok("/step", {"id": created["id"], "action": "craft 4 birch planks using 1 birch log"})
         assert won == {"observation": "Crafted 4 minecraft:birch_planks", "reward": 1, "done": True}
-        assert "error" in served.ok("/create", {"commands": "craft 1 x using 1 y", "goal": "x"})
+        assert (
+            "Crafted" in served.ok("/step", {**last, "action": "craft 4 birch planks using 1 birch log"})["observation"]
+        )
+        given = served.ok("/create", {"commands": "craft 1 x using 1 y", "goal": "x"})
+        assert "craft 1 x" not in given["observation"]  # the reference takes them, and plays its own
+
+
+def test_recipes_of_a_request_are_refused() -> None:
+    with serving("textcraft") as served:
+        asked = served.post("/create", {"commands": "craft 1 x using 1 y", "goal": "x"})
+        assert (asked.status_code, "--with recipes=DIR" in asked.json()["error"]) == (422, True)
 
 
 def test_a_step_that_hangs_is_cut(tmp_path: Path) -> None:

@@ -77,7 +77,9 @@ class Api:
             "/batch/close": Route(post, self._batch_close),
             "/health": Route(get, self._health),
             "/info": Route(get, self._info),
-            **{path: Route(get, self._more(tell), wire.session) for path, tell in wire.more.items()},
+            **{path: Route(get, self._more(tell, "query"), wire.session) for path, tell in wire.more.items()},
+            **{path: Route(post, self._more(tell, "body"), wire.session) for path, tell in wire.shown.items()},
+            **{path: Route(post, self._stepped(*how), wire.session) for path, how in wire.steps.items()},
             **{path: Route(post, self._asked(answer)) for path, answer in wire.asked.items()},
         }
 
@@ -153,7 +155,8 @@ class Api:
 
     async def _observation(self, data: Data) -> Reply:
         number = integer(data, self.wire.session, "query")
-        return Reply(200, self.wire.observation(number, self._last(number)))
+        episode, turn = self._last(number)
+        return Reply(200, self.wire.observation(episode, turn))
 
     async def _close(self, data: Data) -> Reply:
         number = integer(data, self.wire.session)
@@ -165,11 +168,22 @@ class Api:
             return Reply(200, value=False)
         return Reply(200, value=True)
 
-    def _more(self, tell: Callable[[Any], Any]) -> Callable[[Data], Awaitable[Reply]]:
+    def _more(self, tell: Callable[[Any], Any], where: str) -> Callable[[Data], Awaitable[Reply]]:
         async def handle(data: Data) -> Reply:
-            number = integer(data, self.wire.session, "query")
-            self._last(number)
-            return Reply(200, tell(self.sessions.get(number).episode))
+            number = integer(data, self.wire.session, where)
+            episode, _ = self._last(number)
+            return Reply(200, await self.sessions.alone(number, lambda: tell(episode)))
+
+        return handle
+
+    def _stepped(
+        self, meant: Callable[[str], str], tell: Callable[[Any, Turn], Any]
+    ) -> Callable[[Data], Awaitable[Reply]]:
+        async def handle(data: Data) -> Reply:
+            number, action = integer(data, self.wire.session), text(data, "action")
+            turn = await self.sessions.step(number, meant(action))
+            episode = self.sessions.get(number).episode
+            return Reply(200, await self.sessions.alone(number, lambda: tell(episode, turn)))
 
         return handle
 
@@ -183,11 +197,14 @@ class Api:
 
         return handle
 
-    def _last(self, number: int) -> Turn:
-        turn = self.sessions.get(number).turn
-        if turn is None:
+    def _last(self, number: int) -> tuple[Any, Turn]:
+        """What a session plays, and its last turn."""
+        session = self.sessions.get(number)
+        if session.turn is None:
             raise Refused(409, self.wire.before_reset(number))
-        return turn
+        if not self.sessions.strict:
+            self.sessions.refuse_over(number, session.turn)
+        return session.episode, session.turn
 
     # One protocol for all environments
 

@@ -6,6 +6,7 @@ Strict by default. ``agentgym=True`` keeps the reference's faults: a goal that i
 not end the episode, and each later call is paid that reward again; the level's step limit does not hold.
 """
 
+import base64
 import contextlib
 import copy
 import importlib
@@ -67,7 +68,7 @@ def _level(name: str) -> Any:
 class BabyAIEpisode:
     """One level with one seed."""
 
-    __slots__ = ("_actions", "_env", "_errors", "_legacy", "_reward", "_view")
+    __slots__ = ("_actions", "_env", "_errors", "_goal", "_legacy", "_reward", "_view")
 
     def __init__(self, level: str, seed: int, *, agentgym: bool) -> None:
         self._env = copy.copy(_level(level))
@@ -84,7 +85,8 @@ class BabyAIEpisode:
     def first(self) -> Turn:
         """The goal and the first view."""
         goal = str(self._env.mission).replace("then", "and").replace("after you", "and")
-        return Turn(f"Your goal: {goal}\n{self._look()}{self._offer()}")
+        self._goal = f"Your goal: {goal}\n"
+        return Turn(f"{self._goal}{self._look()}{self._offer()}")
 
     def step(self, action: str) -> Turn:
         """Do a high-level action: its moves, until one changes nothing."""
@@ -128,6 +130,21 @@ class BabyAIEpisode:
     def _offer(self) -> str:
         return '\nAvailable actions: ["' + '", "'.join(self._actions) + '"]'
 
+    def seen(self, turn: Turn) -> dict[str, Any]:
+        """The last turn, with the goal above it."""
+        told = turn.text if turn.text.startswith(self._goal) else self._goal + turn.text
+        state = {"observation": told, "reward": turn.reward, "score": turn.score, "done": turn.done}
+        return {**state, "deleted": False}
+
+    def picture(self) -> str:
+        """The whole level from above, what the agent sees in a lighter grey: a PNG, as a data URL."""
+        import pygame
+
+        frame = self._env.get_frame(self._env.highlight, self._env.tile_size)
+        file = io.BytesIO()
+        pygame.image.save(pygame.surfarray.make_surface(frame.swapaxes(0, 1)), file, "frame.png")
+        return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -143,7 +160,7 @@ class BabyAI:
     actions = "words"
     blocking = False
     max_sessions = 1024
-    wire = Wire("This is environment BabyAI.", observation=lambda _, turn: {"observation": turn.text})
+    wire = Wire("This is environment BabyAI.", observation=BabyAIEpisode.seen, shown={"/render": BabyAIEpisode.picture})
 
     def __init__(self, *, agentgym: bool = False) -> None:
         self._agentgym = agentgym

@@ -47,7 +47,7 @@ class Lost(Exception):
 class Wire:
     """How AgentGym's server of one environment spells its requests and answers (``envs.md`` § 1.1).
 
-    ``reset``, ``step`` and ``observation`` get the session's number and its last turn with the score filled in.
+    ``reset`` and ``step`` get the session's number, ``observation`` its episode; and the last turn, scored.
     """
 
     hello: str
@@ -58,9 +58,13 @@ class Wire:
     create_item: Callable[[Any], int | None] | None = None  # the item that a session begins with; its number: None
     reset: Callable[[int, Turn], Any] = lambda _, turn: _state(turn, deleted=False)
     step: Callable[[int, Turn], Any] = lambda _, turn: _state(turn)
-    observation: Callable[[int, Turn], Any] = lambda _, turn: turn.text
+    observation: Callable[[Any, Turn], Any] = lambda _, turn: turn.text
     before_reset: Callable[[int], str] = str  # what a step before the first reset is told
+    finishes: bool = True  # whether a session whose episode is over answers to a reset alone
     more: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)  # GET route → what it tells of an episode
+    shown: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)  # POST route → the same
+    # POST route → what it makes of an action, and what it answers to the step
+    steps: Mapping[str, tuple[Callable[[str], str], Callable[[Any, Turn], Any]]] = field(default_factory=dict)
     asked: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)  # POST route → environment, data
 
 

@@ -7,10 +7,13 @@ played along their gold paths in eight threads, some end below 100. So one call 
 
 import contextlib
 import importlib.metadata
+import json
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from wardian.envs.base import Lost, NoSuchItem, Turn, Wire
@@ -90,13 +93,55 @@ class SciWorldEpisode:
     def detail(self) -> dict[str, Any]:
         """The last turn."""
         turn = self._turn
-        state = {"observation": turn.text, "reward": turn.reward, "score": turn.score, "done": turn.done}
-        return {"deleted": False, "task_name": self.task, "var_num": self.variation, **state}
+        state = {"observation": turn.text, "reward": turn.reward, "score": turn.score}
+        task = {"task_name": self.task, "var_num": self.variation, **self.description()}
+        return {"deleted": False, "done": turn.done, **task, **state}
 
     def description(self) -> dict[str, Any]:
         """The task in words."""
         with self._machine.alive():
             return {"task_description": str(self._simulator.getTaskDescription())}
+
+    def tree(self) -> dict[str, Any]:
+        """All objects, each with what is in it."""
+        with self._machine.alive(), tempfile.TemporaryDirectory() as folder:
+            if said := self._simulator.getObjectTree(folder):
+                raise RuntimeError(said)
+            return {"object_tree": json.loads((Path(folder) / "objectTree.json").read_bytes())}
+
+    def state(self) -> dict[str, Any]:
+        """What a page that shows the game asks for."""
+        hint, simulator = self.hint(), self._simulator
+        with self._machine.alive():
+            return {
+                "observation": str(simulator.freeActionLook()),
+                "inventory": str(simulator.freeActionInventory()),
+                **self.description(),
+                "goal_progress": self.goals()["goals"],
+                "possible_actions": hint["possible_actions"][:10],
+                "possible_objects": hint["possible_objects"][:10],
+                "current_moves": int(simulator.getNumMoves()),
+                "environment_info": self.detail(),
+            }
+
+    def shown(self, turn: Turn) -> dict[str, Any]:
+        """A step, with all that ``ScienceWorldEnv`` tells of it."""
+        told, simulator = {"observation": turn.text, "reward": turn.reward, "score": turn.score}, self._simulator
+        with self._machine.alive():
+            moves, inventory = int(simulator.getNumMoves()), str(simulator.freeActionInventory())
+            info = {
+                "moves": moves,
+                "score": turn.score,
+                "reward": turn.reward,
+                "look": str(simulator.freeActionLook()),
+                "inv": inventory,
+                "taskDesc": str(simulator.freeActionTaskDesc()),
+                "valid": list(simulator.getValidActionObjectCombinations()),
+                "variationIdx": self.variation,
+                "taskName": self.task,
+                "simplificationStr": "",
+            }
+        return {**told, "done": turn.done, "info": info, **self.tree(), "inventory": inventory, "moves": moves}
 
     def close(self) -> None:
         """Let Java forget the simulator."""
@@ -170,6 +215,16 @@ def _reset(_: int, turn: Turn) -> dict[str, Any]:
     return {**turn.extra, "reward": turn.reward, "score": turn.score, "deleted": False, "done": turn.done}
 
 
+def _meant(said: str) -> str:
+    """The action in what a model said.
+
+    >>> _meant("Thought: it is cold here. Action: look around</s>")
+    'look around'
+    """
+    before, marked, after = said.removesuffix("</s>").partition("Action:")
+    return after.partition("Action:")[0].strip() if marked else before
+
+
 class SciWorld:
     """All variations."""
 
@@ -190,7 +245,10 @@ class SciWorld:
             "/goals": SciWorldEpisode.goals,
             "/detail": SciWorldEpisode.detail,
             "/task_description": SciWorldEpisode.description,
+            "/object_tree": SciWorldEpisode.tree,
+            "/state": SciWorldEpisode.state,
         },
+        steps={"/step_visual": (_meant, SciWorldEpisode.shown)},
     )
 
     def __init__(self, *, agentgym: bool = False) -> None:

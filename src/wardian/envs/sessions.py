@@ -125,14 +125,23 @@ class Sessions:
             wire = self.environment.wire
             said = wire.before_reset(number) if wire and not self.strict else f"session {number} has no item: reset it"
             raise Refused(409, said)
-        if last.done:
-            raise Refused(409, f"The task with environment {number} has finished.")
+        self.refuse_over(number, last)
         turn = await self._do(number, lambda: episode.step(action))
         session.steps += 1
         if self.limits.max_steps and session.steps >= self.limits.max_steps and not turn.done:
             turn = replace(turn, done=True, truncated=True)
         session.turn = self._scored(turn, last.score or 0)
         return session.turn
+
+    def refuse_over(self, number: int, last: Turn) -> None:
+        """Raise ``Refused`` for a session whose episode is over; some servers of AgentGym go on."""
+        wire = self.environment.wire
+        if last.done and (self.strict or wire is None or wire.finishes):
+            raise Refused(409, f"The task with environment {number} has finished.")
+
+    async def alone(self, number: int, work: Callable[[], _Result]) -> _Result:
+        """Do what is no step in a session's episode, while no other call does."""
+        return await self._alone(number, self.get(number), self._do(number, work))
 
     def close(self, number: int) -> None:
         """End a session."""
@@ -162,7 +171,7 @@ class Sessions:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _alone(self, number: int, session: Session, call: Coroutine[Any, Any, Turn]) -> Turn:
+    async def _alone(self, number: int, session: Session, call: Coroutine[Any, Any, _Result]) -> _Result:
         """Make one call on a session at a time: in strict mode a second one is refused, else it waits."""
         if self._threads is None:
             session.used = self.clock()

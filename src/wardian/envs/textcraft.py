@@ -9,7 +9,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -307,6 +307,7 @@ class TextCraft:
         item_default=0,
         created=lambda number, turn: _told(number, turn or Turn("")),
         create_item=_no_own_recipes,
+        finishes=False,
         reset=_told,
         step=lambda _, turn: {"observation": turn.text, "reward": turn.reward, "done": turn.done},
         more={
@@ -317,7 +318,8 @@ class TextCraft:
     )
 
     def __init__(self, *, agentgym: bool = False, recipes: str | None = None) -> None:
-        del agentgym  # what differs is decided by the sessions
+        if agentgym:  # the reference takes recipes of a request, and then plays its own
+            self.wire = replace(self.wire, create_item=lambda _: None)
         self._recipes = read(Path(recipes)) if recipes else own()
         self.items: int | None = len(self._recipes.goals)
 
