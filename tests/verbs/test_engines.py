@@ -70,7 +70,8 @@ def test_load_moves_an_image_once(wardian: Wardian, project: Path, engine_here: 
     assert (second["how"], second["sent"], second["id"]) == ("there already", 0, first["id"])
     known = engine_here.json("image", "inspect", image)[0]
     assert known["Id"].removeprefix("sha256:") == first["id"].removeprefix("sha256:")
-    assert not [tag for tag in known["RepoTags"] if "127.0.0.1" in tag], "the name of the moment is gone"
+    names = (*known["RepoTags"], *known["RepoDigests"])
+    assert not [one for one in names if "127.0.0.1" in one], "the name of the moment is gone"
 
 
 def test_load_moves_only_the_layers_that_are_lacking(

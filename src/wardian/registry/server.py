@@ -52,7 +52,7 @@ def serving(store: Store, image: Descriptor, sent: Callable[[int], None] = lambd
             sent(count)
 
     server = _Server(("127.0.0.1", 0), Answers)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"127.0.0.1:{server.server_address[1]}/{name}@{image.digest}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 from wardian.command import Command
 from wardian.errors import CommandFailed, EngineFailed, Unavailable
@@ -14,7 +15,7 @@ from wardian.plan.containers import Container, User
 from wardian.runs.record import Record
 from wardian.runtimes import dockerlike, loading, owners
 from wardian.runtimes.base import Loaded, Place, Ready
-from wardian.runtimes.endpoint import elsewhere, endpoint, image_id, rootless
+from wardian.runtimes.endpoint import ask, elsewhere, endpoint, image_id, rootless
 
 if TYPE_CHECKING:
     from wardian.hosts.survey import Finding
@@ -62,9 +63,8 @@ class Docker:
 
     def present(self, ids: Sequence[str], host: Host) -> str | None:
         """The one of these ids that it has: of a config or, in containerd's image store, of a manifest."""
-        if not elsewhere(self.address):
-            with suppress(OSError, ValueError, KeyError):
-                return next((known for one in ids if (known := image_id(self.address, one)) in ids), None)
+        with suppress(OSError, ValueError, KeyError):
+            return next((known for one in ids if (known := image_id(self.address, one)) in ids), None)
         command = Command(("docker", "image", "inspect", "--format", "{{.Id}}", *ids))
         try:
             asked = host.run(command, timeout=120)
@@ -79,6 +79,24 @@ class Docker:
     def pull(self, reference: str) -> Command:
         """Docker takes any registry on loopback for one without TLS."""
         return Command(("docker", "pull", "--quiet", reference), changes=True)
+
+    def tag(self, image: str, name: str, host: Host) -> None:
+        """Give an image a name."""
+        repository, _, tag = name.rpartition(":")
+        asked = f"/images/{quote(image, safe=':')}/tag?{urlencode({'repo': repository, 'tag': tag})}"
+        if not self._done("POST", asked):
+            loading.ask(self, host, "tag", image, name)
+
+    def untag(self, name: str, host: Host) -> None:
+        """Take a name from an image; it may have none."""
+        if not self._done("DELETE", f"/images/{quote(name)}"):
+            host.run(Command(("docker", "rmi", name), changes=True))
+
+    def _done(self, method: str, path: str) -> bool:
+        """Whether the daemon did this, asked on its socket."""
+        with suppress(OSError, ValueError):
+            return ask(self.address, method, path) is not None
+        return False
 
     def fault(self, said: str) -> EngineFailed:
         """What its client said, in one line."""

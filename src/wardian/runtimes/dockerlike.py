@@ -24,7 +24,7 @@ from wardian.runs.record import Record
 from wardian.runs.supervise import Outcome, unread
 from wardian.runtimes.base import Place, Ready, engine
 from wardian.runtimes.inside import Inside, inside
-from wardian.runtimes.loading import ask, load
+from wardian.runtimes.loading import Loader, ask, load
 from wardian.runtimes.names import LABEL, PREFIX, container_name
 
 # What the engine's own client reads, and what is no secret: such a variable of the container must not become its.
@@ -33,13 +33,8 @@ STARTED = '{"start": 1}'  # events' format: the same for each
 SHELL = ("/bin/sh", "-c", "[ -x /bin/bash ] && exec /bin/bash; exec /bin/sh")
 
 
-class Engine(Protocol):
+class Engine(Loader, Protocol):
     """What tells one engine from the other."""
-
-    @property
-    def name(self) -> str:
-        """The name of its program."""
-        ...
 
     @property
     def run(self) -> tuple[str, ...]:
@@ -66,28 +61,12 @@ class Engine(Protocol):
         """Whether a tmpfs can be given to a user."""
         ...
 
-    def present(self, ids: Sequence[str], host: Host) -> str | None:
-        """The one of these image ids that it has."""
-        ...
-
-    def pull(self, reference: str) -> Command:
-        """What makes it pull from a registry on loopback."""
-        ...
-
-    def archive_only(self) -> bool:
-        """Whether it cannot reach our loopback."""
-        ...
-
     def owns(self, uid: int) -> bool:
         """Whether we can give a folder to this uid of the container, so that it may write there."""
         ...
 
     def user(self, user: User) -> tuple[str, ...]:
         """The words that make the program this user, so that files belong to whom they should."""
-        ...
-
-    def fault(self, said: str) -> EngineFailed:
-        """What the engine's client said, in one line with the next thing to type."""
         ...
 
     def past(self) -> tuple[str, ...]:

@@ -47,23 +47,31 @@ def rootless(address: str) -> bool:
 
 
 def image_id(address: str, name: str) -> str | None:
-    """The id by which the daemon at a socket knows an image; None: it has none of this name.
+    """The id by which the daemon at a socket knows an image; None: it has none of this name."""
+    body = ask(address, "GET", f"/images/{quote(name, safe=':')}/json")
+    return None if body is None else str(json.loads(body)["Id"])
+
+
+def ask(address: str, method: str, path: str) -> bytes | None:
+    """What the daemon at a socket answers; None: it has no such thing.
 
     Asked on the socket itself: its client takes ten times as long to start. Raises ``OSError`` where the daemon does
-    not answer, ``ValueError`` for an answer that is neither; the client then says what is wrong.
+    not answer, ``ValueError`` where it refuses; the client then says what is wrong.
     """
+    if elsewhere(address):
+        raise ValueError(f"{address} is no socket of this machine")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
         daemon.settimeout(120)
         daemon.connect(address.removeprefix("unix://"))
-        daemon.sendall(f"GET /images/{quote(name, safe=':')}/json HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+        daemon.sendall(f"{method} {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
         answer = b"".join(iter(lambda: daemon.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head.split(b" ", 2)[1:2]
     if status == [b"404"]:
         return None
-    if status != [b"200"]:
+    if status not in ([b"200"], [b"201"]):
         raise ValueError(head.decode("latin-1").partition("\r\n")[0])
-    return str(json.loads(body)["Id"])
+    return body
 
 
 def _json(path: Path) -> dict[str, Any]:

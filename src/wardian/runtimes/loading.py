@@ -21,13 +21,21 @@ from wardian.store.store import Tagged
 UNREACHABLE = ("connection refused", "no route to host", "i/o timeout", "network is unreachable")
 
 
-class Loader(Protocol):
-    """What is asked of an engine here."""
+class Client(Protocol):
+    """An engine's program."""
 
     @property
     def name(self) -> str:
-        """The name of its program."""
+        """Its name."""
         ...
+
+    def fault(self, said: str) -> EngineFailed:
+        """What it said, in one line with the next thing to type."""
+        ...
+
+
+class Loader(Client, Protocol):
+    """What is asked of an engine here."""
 
     def present(self, ids: Sequence[str], host: Host) -> str | None:
         """The one of these image ids that it has."""
@@ -41,8 +49,12 @@ class Loader(Protocol):
         """Whether it cannot reach our loopback."""
         ...
 
-    def fault(self, said: str) -> EngineFailed:
-        """What its client said, in one line with the next thing to type."""
+    def tag(self, image: str, name: str, host: Host) -> None:
+        """Give the image with this id a name."""
+        ...
+
+    def untag(self, name: str, host: Host) -> None:
+        """Take a name from its image; there may be none."""
         ...
 
 
@@ -120,7 +132,7 @@ def _pulled(
             return None
         raise self.fault(said)
     found = _named(self, place, image, wanted)  # first its own names: with its last name an image goes
-    place.host.run(Command((self.name, "rmi", reference), changes=True))
+    self.untag(reference, place.host)
     return found
 
 
@@ -146,10 +158,10 @@ def _streamed(self: Loader, place: Place, image: Tagged, count: Callable[[int], 
 
 def _name(self: Loader, place: Place, found: str, wanted: Sequence[str]) -> None:
     for one in wanted:
-        ask(self, place.host, "tag", found, one)
+        self.tag(found, one, place.host)
 
 
-def ask(self: Loader, host: Host, *words: str, timeout: float = 60) -> Result:
+def ask(self: Client, host: Host, *words: str, timeout: float = 60) -> Result:
     """What a command of the client answers. Raises ``EngineFailed`` in the engine's words, with what to type."""
     try:
         asked = host.run(Command((self.name, *words)), timeout=timeout)

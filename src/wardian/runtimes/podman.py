@@ -91,6 +91,14 @@ class Podman:
         """From a registry without TLS."""
         return Command(("podman", "pull", "--quiet", "--tls-verify=false", reference), changes=True)
 
+    def tag(self, image: str, name: str, host: Host) -> None:
+        """Give an image a name."""
+        loading.ask(self, host, "tag", image, name)
+
+    def untag(self, name: str, host: Host) -> None:
+        """Take a name from an image; it may have none."""
+        host.run(Command(("podman", "rmi", name), changes=True))
+
     def fault(self, said: str) -> EngineFailed:
         """What it said, in one line."""
         lines = [line for line in said.strip().splitlines() if line]
