@@ -1,5 +1,6 @@
 """`wardian eval` with a real environment server and a scripted model over HTTP: scores, files, faults, resuming."""
 
+import asyncio
 import gc
 import inspect
 import json
@@ -17,8 +18,8 @@ import pytest
 from tests.machines import wait_for
 from tests.models import Messages, ScriptedModel, babyai, model
 from tests.servers import Served, serving
-from wardian.envs import Client, environment_factory
-from wardian.envs.client import ServerGone, SessionFailed
+from wardian.envs import AsyncClient, Client, environment_factory
+from wardian.envs.client import AsyncSession, NoRoom, ServerGone, Session, SessionFailed
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +290,37 @@ def test_the_client_pools_batches_and_closes(env: Served) -> None:
         gone.info()
 
 
+def test_the_asynchronous_client_is_the_same_with_await(env: Served) -> None:
+    async def play() -> None:
+        async with AsyncClient(env.url) as client:
+            assert (await client.info())["env"] == "babyai"
+            numbers = await client.create(2)
+            results = await client.reset(dict.fromkeys(numbers, 2))
+            assert len({one["observation"] for one in results}) == 1
+            assert not (await client.step({numbers[0]: "turn left"}))[0]["done"]
+            async with await client.session() as session:
+                assert (await session.reset(2)).score == 0
+                assert (await session.step("go to red ball 1")).success
+                with pytest.raises(SessionFailed, match="has finished"):
+                    await session.step("turn left")
+            assert sessions(env) == 2
+        with pytest.raises(ServerGone, match=r"127\.0\.0\.1:9"):
+            async with AsyncClient("http://127.0.0.1:9") as gone:
+                await gone.create(1)
+
+    asyncio.run(play())
+    assert sessions(env) == 0
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    for ours, awaited in ((Client, AsyncClient), (Session, AsyncSession)):
+        for name, method in inspect.getmembers(ours, inspect.isfunction):
+            if name[0] != "_":
+                other = getattr(awaited, name)
+                assert list(inspect.signature(method).parameters) == list(inspect.signature(other).parameters)
+                assert inspect.iscoroutinefunction(other)
+
+
 def test_as_many_play_as_there_is_room_for(scripted: ScriptedModel, tmp_path: Path) -> None:
     """Eight players at a server of two: two play all items, and nobody waits five minutes to end the run."""
     with serving("babyai", "--max-sessions", "2") as served:
@@ -298,13 +330,15 @@ def test_as_many_play_as_there_is_room_for(scripted: ScriptedModel, tmp_path: Pa
         assert time.monotonic() - start < 60
 
 
-def test_the_client_waits_for_room(scripted: ScriptedModel, tmp_path: Path) -> None:
+def test_the_client_waits_for_room() -> None:
     with serving("babyai", "--max-sessions", "1", "--idle-ttl", "1", "--unused-ttl", "1") as served:
         served.ok("/create")
         with Client(served.url) as client:
             start = time.monotonic()
             assert client.session().reset(0).observation.startswith("Your goal")
             assert 1 < time.monotonic() - start < 15
+            with pytest.raises(NoRoom, match="all 1 sessions are in use"):
+                client.create(1, waits=0)
 
 
 def test_trls_environment_factory(env: Served) -> None:

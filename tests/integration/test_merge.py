@@ -21,6 +21,7 @@ from tests.disks import disk
 from wardian.checkpoints.merging import Wish, planned
 from wardian.checkpoints.safetensors import tensors
 from wardian.checkpoints.source import found
+from wardian.checkpoints.verifying import unlike
 from wardian.errors import WardianError
 
 Wardian = Callable[..., Any]
@@ -242,6 +243,31 @@ def test_what_was_changed_afterwards_is_named(shards: Path, tmp_path: Path, ward
     path.write_bytes(data)
     for words in ((), ("--against", str(shards))):
         assert "model.layers.1.q_proj.weight" in wardian("merge", "verify", str(out), *words, code=1).err
+
+
+def test_what_another_program_merged(shards: Path, tmp_path: Path, wardian: Wardian) -> None:
+    """Keys, dtypes, shapes and numbers, as verl's `test --test_hf_dir` compares them; here in place of a tolerance."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    for folder, dtype in ((out, "bf16"), (tmp_path / "wide", "fp32")):
+        wardian("merge", str(shards), "--out", str(folder), "--dtype", dtype)
+    other.mkdir()
+    path = Path(shutil.copy(out / "model.safetensors", other))
+    assert "all as they should be" in wardian("merge", "verify", str(out), "--test_hf_dir", str(other)).out
+    where = tensors(path)["model.layers.1.q_proj.weight"]
+    data = bytearray(path.read_bytes()).replace(b'"lm_head.weight"', b'"lm_heat.weight"')
+    data[where.start : where.start + 2] = b"\x20\x41"  # 10.0
+    path.write_bytes(data)
+    was = float(np.frombuffer(b"\0\0" + (out / path.name).read_bytes()[where.start : where.start + 2], "<f4")[0])
+    assert list(unlike(out, other)) == [
+        f"lm_head.weight is not in {other}",
+        "lm_heat.weight is missing",
+        f"model.layers.1.q_proj.weight holds other numbers, by up to {10 - was:.3g}",
+    ]
+    said = wardian("merge", "verify", str(out), "--against", str(other), code=1).err
+    assert f"lm_head.weight is not in {other} (and 2 more)" in said
+    wide = list(unlike(out, tmp_path / "wide"))
+    assert f"lm_head.weight is BF16 [251, 64], and F32 [251, 64] in {tmp_path / 'wide'}" in wide
+    assert len(wide) == sum(one.dtype == "BF16" for one in tensors(out / path.name).values())  # integers stay
 
 
 def test_a_dry_run_and_a_look_write_nothing(shards: Path, tmp_path: Path, wardian: Wardian) -> None:

@@ -4,6 +4,7 @@ bfloat16 is the upper half of a float32; numpy does not know it, so it is a uint
 core's cache: on whole tensors the same work waits for memory.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,17 @@ def count(given: memoryview, source: str, counts: Counts) -> None:
     numbers = np.frombuffer(given, TYPES[source])
     for at in range(0, len(numbers), PIECE):
         _count(_wide(numbers[at : at + PIECE], source), counts)
+
+
+def gap(first: bytes, second: bytes, dtype: str) -> float:
+    """The largest difference of two numbers in the same place; nan where one is none, or of a type unknown to numpy."""
+    if dtype.startswith("float8"):
+        return math.nan
+    kind = TYPES[dtype] if dtype in TYPES else np.dtype(dtype)
+    ours, theirs = (_wide(np.frombuffer(part, kind), dtype).astype("<f8") for part in (first, second))
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.abs(ours - theirs)
+    return float(apart[~((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)))].max(initial=0))
 
 
 def _count(wide: Array, counts: Counts) -> int:

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from wardian.checkpoints.merging import MANIFEST, Plan
+from wardian.checkpoints.numbers import gap
 from wardian.checkpoints.pickled import Refused
 from wardian.checkpoints.reading import Advance, Inputs, digests
 from wardian.checkpoints.safetensors import INDEX, Stored, tensors
 from wardian.checkpoints.tensors import DTYPES
 from wardian.checkpoints.writing import pieces
+
+_PIECE = 1 << 20  # bytes
+_NAMES = {name: dtype for dtype, (name, _) in DTYPES.items()}
 
 
 def manifest(out: Path) -> dict[str, Any]:
@@ -94,3 +98,25 @@ def differences(out: Path, plan: Plan, advance: Advance = lambda _: None) -> Ite
                     yield f"{key} holds other numbers"
                     break
                 advance(len(piece))
+
+
+def unlike(out: Path, other: Path, advance: Advance = lambda _: None) -> Iterator[str]:
+    """What differs between two merged directories, whoever merged them, tensor by tensor; of numbers by how much."""
+    ours, theirs = held(out), held(other)
+    for key in sorted(set(ours) ^ set(theirs)):
+        yield f"{key} is {f'not in {other}' if key in ours else 'missing'}"
+    with Inputs() as sources:
+        for key in sorted(set(ours) & set(theirs)):
+            (path, one), (there, its) = ours[key], theirs[key]
+            if (one.dtype, one.shape) != (its.dtype, its.shape):
+                yield f"{key} is {one.dtype} {list(one.shape)}, and {its.dtype} {list(its.shape)} in {other}"
+                continue
+            gaps = []
+            for at in range(0, one.size, _PIECE):
+                length = min(_PIECE, one.size - at)
+                mine = os.pread(sources.get(path), length, one.start + at)
+                if mine != (their := os.pread(sources.get(there), length, its.start + at)):
+                    gaps.append(gap(mine, their, _NAMES[one.dtype]))
+                advance(length)
+            if gaps:
+                yield f"{key} holds other numbers, by up to {max(gaps):.3g}"

@@ -13,9 +13,9 @@ import asyncio
 import contextlib
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -23,6 +23,9 @@ from wardian.errors import Unavailable, WardianError
 
 _WAITS = 60  # times that `create` waits for room, by default 5 s each
 _LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=256)
+_HINTS = {401: "this server wants a token", 404: "is this a server of wardian env serve?"}
+_Result = TypeVar("_Result")
+_Call = Generator[tuple[str, Any] | float, httpx.Response | None, _Result]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +70,20 @@ def turn(said: Mapping[str, Any]) -> Turn:
 
 
 class _Calls:
-    """What both clients send, and how they read it."""
+    """What both clients send, in which order, and how they read it.
+
+    A call is a generator: it yields a path and its data, and is sent the answer; or seconds, which are to be waited.
+    """
 
     def __init__(self, url: str, token: str | None) -> None:
         self.url = url.rstrip("/")
         self.headers = {"authorization": f"Bearer {token}"} if token else {}
+        self.open: set[int] = set()
 
-    def read(self, path: str, answer: httpx.Response) -> Any:
-        """The value of an answer. Raises ``ServerGone``."""
+    def ask(self, path: str, data: Any = None) -> _Call[Any]:
+        """One request, a GET without data; the value of its answer. Raises ``ServerGone``."""
+        answer = yield path, data
+        assert answer is not None
         try:
             value = answer.json()
         except ValueError:
@@ -84,82 +93,96 @@ class _Calls:
             if answer.status_code == 503:
                 after = answer.headers.get("retry-after", "")
                 raise NoRoom(f"{self.url}{path}: {said}", min(float(after), 60.0) if after.isdecimal() else 5.0)
-            raise ServerGone(f"{self.url}{path}: {answer.status_code} {said}", hint=_hint(answer.status_code))
+            raise ServerGone(f"{self.url}{path}: {answer.status_code} {said}", hint=_HINTS.get(answer.status_code))
         return value
+
+    def create(self, count: int, waits: int) -> _Call[list[int]]:
+        """See ``Client.create``."""
+        for left in range(waits, -1, -1):
+            try:
+                ids: list[int] = (yield from self.ask("/batch/create", {"count": count}))["ids"]
+                break
+            except NoRoom as full:
+                if not left:
+                    raise
+                wait = full.seconds
+            yield wait
+        self.open.update(ids)
+        return ids
+
+    def each(self, path: str, name: str, sessions: Mapping[int, Any]) -> _Call[list[dict[str, Any]]]:
+        """The same in many sessions, each with its own value of one name."""
+        data = {"sessions": [{"id": number, name: value} for number, value in sessions.items()]}
+        results: list[dict[str, Any]] = (yield from self.ask(path, data))["results"]
+        return results
+
+    def close(self, numbers: Sequence[int] | None) -> _Call[None]:
+        """Close sessions, without numbers all."""
+        closing = list(self.open if numbers is None else numbers)
+        self.open.difference_update(closing)
+        if closing:
+            with contextlib.suppress(ServerGone):  # a server that is gone has no sessions
+                yield from self.ask("/batch/close", {"ids": closing})
 
     def gone(self, path: str, error: httpx.HTTPError) -> ServerGone:
         """What an exchange that failed is told as."""
         return ServerGone(f"{self.url}{path}: {type(error).__name__} {error}".rstrip(), hint="does the server run?")
 
 
-def _hint(status: int) -> str | None:
-    return {401: "this server wants a token", 404: "is this a server of wardian env serve?"}.get(status)
-
-
 class Client:
     """A client that waits. ``timeout``: seconds for one request."""
 
     def __init__(self, url: str, *, token: str | None = None, timeout: float = 120) -> None:
-        self._calls = _Calls(url, token)
-        self._http = httpx.Client(
-            base_url=self._calls.url, headers=self._calls.headers, timeout=timeout, limits=_LIMITS
-        )
-        self._open: set[int] = set()
+        self._calls = calls = _Calls(url, token)
+        self._http = httpx.Client(base_url=calls.url, headers=calls.headers, timeout=timeout, limits=_LIMITS)
 
     def info(self) -> dict[str, Any]:
         """What the server serves: env, items, mode, versions, max_score, success, system."""
-        try:
-            found: dict[str, Any] = self._calls.read("/info", self._http.get("/info"))
-        except httpx.HTTPError as error:
-            raise self._calls.gone("/info", error) from error
+        found: dict[str, Any] = self._run(self._calls.ask("/info"))
         return found
 
-    def session(self) -> "Session":
-        """A new session; waits for room while the server says there is none."""
-        return Session(self, self.create(1)[0])
+    def session(self, waits: int = _WAITS) -> "Session":
+        """A new session; waits for room so many times, then raises ``NoRoom``."""
+        return Session(self, self.create(1, waits)[0])
 
     def create(self, count: int, waits: int = _WAITS) -> list[int]:
         """So many new sessions, or none. Waits for room so many times, then raises ``NoRoom``."""
-        for left in range(waits, -1, -1):
-            try:
-                ids: list[int] = self._calls.read("/batch/create", self._send("/batch/create", {"count": count}))["ids"]
-                break
-            except NoRoom as full:
-                if not left:
-                    raise
-                time.sleep(full.seconds)
-        self._open.update(ids)
-        return ids
+        return self._run(self._calls.create(count, waits))
 
     def reset(self, items: Mapping[int, int | None]) -> list[dict[str, Any]]:
         """Begin items in sessions – number → item – in one request; results as ``turn`` reads them."""
-        return self._results("/batch/reset", [{"id": number, "item": item} for number, item in items.items()])
+        return self._run(self._calls.each("/batch/reset", "item", items))
 
     def step(self, actions: Mapping[int, str]) -> list[dict[str, Any]]:
         """Do actions in sessions – number → action – in one request."""
-        return self._results("/batch/step", [{"id": number, "action": action} for number, action in actions.items()])
+        return self._run(self._calls.each("/batch/step", "action", actions))
 
     def close(self, numbers: Sequence[int] | None = None) -> None:
         """Close sessions; all that this client made, and its connections, without ``numbers``."""
-        closing = list(self._open if numbers is None else numbers)
-        self._open.difference_update(closing)
         try:
-            if closing:
-                with contextlib.suppress(ServerGone):  # a server that is gone has no sessions
-                    self._send("/batch/close", {"ids": closing})
+            self._run(self._calls.close(numbers))
         finally:
             if numbers is None:
                 self._http.close()
 
-    def _results(self, path: str, sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        results: list[dict[str, Any]] = self._calls.read(path, self._send(path, {"sessions": sessions}))["results"]
-        return results
-
-    def _send(self, path: str, data: Any) -> httpx.Response:
+    def _run(self, call: _Call[_Result]) -> _Result:
         try:
-            return self._http.post(path, json=data)
-        except httpx.HTTPError as error:
-            raise self._calls.gone(path, error) from error
+            asked = next(call)
+            while True:
+                if isinstance(asked, float):
+                    time.sleep(asked)
+                    asked = next(call)
+                    continue
+                path, data = asked
+                try:
+                    answer = self._http.get(path) if data is None else self._http.post(path, json=data)
+                except httpx.HTTPError as error:
+                    asked = call.throw(self._calls.gone(path, error))
+                else:
+                    asked = call.send(answer)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
 
     def __enter__(self) -> Self:
         return self
@@ -197,63 +220,81 @@ class AsyncClient:
     """``Client`` for an event loop."""
 
     def __init__(self, url: str, *, token: str | None = None, timeout: float = 120) -> None:
-        self._calls = _Calls(url, token)
-        self._http = httpx.AsyncClient(
-            base_url=self._calls.url, headers=self._calls.headers, timeout=timeout, limits=_LIMITS
-        )
-        self._open: set[int] = set()
+        self._calls = calls = _Calls(url, token)
+        self._http = httpx.AsyncClient(base_url=calls.url, headers=calls.headers, timeout=timeout, limits=_LIMITS)
 
     async def info(self) -> dict[str, Any]:
         """What the server serves."""
-        try:
-            found: dict[str, Any] = self._calls.read("/info", await self._http.get("/info"))
-        except httpx.HTTPError as error:
-            raise self._calls.gone("/info", error) from error
+        found: dict[str, Any] = await self._run(self._calls.ask("/info"))
         return found
+
+    async def session(self, waits: int = _WAITS) -> "AsyncSession":
+        """A new session; waits for room so many times, then raises ``NoRoom``."""
+        return AsyncSession(self, (await self.create(1, waits))[0])
 
     async def create(self, count: int, waits: int = _WAITS) -> list[int]:
         """So many new sessions, or none. Waits for room so many times, then raises ``NoRoom``."""
-        for left in range(waits, -1, -1):
-            answer = await self._send("/batch/create", {"count": count})
-            try:
-                ids: list[int] = self._calls.read("/batch/create", answer)["ids"]
-                break
-            except NoRoom as full:
-                if not left:
-                    raise
-                await asyncio.sleep(full.seconds)
-        self._open.update(ids)
-        return ids
+        return await self._run(self._calls.create(count, waits))
 
-    async def reset(self, number: int, item: int | None) -> Turn:
-        """Begin an item in a session. Raises ``SessionFailed``."""
-        return await self._one("/batch/reset", {"id": number, "item": item})
+    async def reset(self, items: Mapping[int, int | None]) -> list[dict[str, Any]]:
+        """Begin items in sessions – number → item – in one request; results as ``turn`` reads them."""
+        return await self._run(self._calls.each("/batch/reset", "item", items))
 
-    async def step(self, number: int, action: str) -> Turn:
-        """Do an action in a session. Raises ``SessionFailed``."""
-        return await self._one("/batch/step", {"id": number, "action": action})
+    async def step(self, actions: Mapping[int, str]) -> list[dict[str, Any]]:
+        """Do actions in sessions – number → action – in one request."""
+        return await self._run(self._calls.each("/batch/step", "action", actions))
 
     async def close(self, numbers: Sequence[int] | None = None) -> None:
         """Close sessions; all that this client made, and its connections, without ``numbers``."""
-        closing = list(self._open if numbers is None else numbers)
-        self._open.difference_update(closing)
         try:
-            if closing:
-                with contextlib.suppress(ServerGone):
-                    await self._send("/batch/close", {"ids": closing})
+            await self._run(self._calls.close(numbers))
         finally:
             if numbers is None:
                 await self._http.aclose()
 
-    async def _one(self, path: str, session: dict[str, Any]) -> Turn:
-        answer = await self._send(path, {"sessions": [session]})
-        return turn(self._calls.read(path, answer)["results"][0])
-
-    async def _send(self, path: str, data: Any) -> httpx.Response:
+    async def _run(self, call: _Call[_Result]) -> _Result:
         try:
-            return await self._http.post(path, json=data)
-        except httpx.HTTPError as error:
-            raise self._calls.gone(path, error) from error
+            asked = next(call)
+            while True:
+                if isinstance(asked, float):
+                    await asyncio.sleep(asked)
+                    asked = next(call)
+                    continue
+                path, data = asked
+                try:
+                    answer = await (self._http.get(path) if data is None else self._http.post(path, json=data))
+                except httpx.HTTPError as error:
+                    asked = call.throw(self._calls.gone(path, error))
+                else:
+                    asked = call.send(answer)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class AsyncSession:
+    """One session of an ``AsyncClient``."""
+
+    def __init__(self, client: AsyncClient, number: int) -> None:
+        self.client, self.number = client, number
+
+    async def reset(self, item: int | None = None) -> Turn:
+        """Begin an item. Raises ``SessionFailed``."""
+        return turn((await self.client.reset({self.number: item}))[0])
+
+    async def step(self, action: str) -> Turn:
+        """Do an action. Raises ``SessionFailed``."""
+        return turn((await self.client.step({self.number: action}))[0])
+
+    async def close(self) -> None:
+        """Close the session."""
+        await self.client.close([self.number])
 
     async def __aenter__(self) -> Self:
         return self

@@ -155,26 +155,36 @@ def inspect(workspace: Workspace, checkpoint: str, world_size: int | None, *, ev
 
 
 @verb(
-    "verify", example="wardian merge verify merged\nwardian merge verify merged --against outputs/global_step_100/actor"
+    "verify",
+    example="wardian merge verify merged\nwardian merge verify merged --against outputs/global_step_100/actor\n"
+    "wardian merge verify merged --against merged-by-verl",
 )
-@click.option("--against", metavar="CHECKPOINT", help="Merge it again in memory, and compare each number.")
+@click.option(
+    "--against",
+    "--test_hf_dir",
+    "against",
+    metavar="CHECKPOINT|DIR",
+    help="Merge it again in memory, or read what another merged, and compare each number.",
+)
 @_options
 @click.argument("directory", metavar="DIR")
 def verify(workspace: Workspace, directory: str, against: str | None, **flags: Any) -> None:
-    """Compare a merged directory with its manifest, or with its checkpoint."""
+    """Compare a merged directory with its manifest, with its checkpoint, or with another merged directory."""
+    from wardian.checkpoints import source
     from wardian.checkpoints.merging import planned
-    from wardian.checkpoints.source import found
-    from wardian.checkpoints.verifying import differences, faults, held
+    from wardian.checkpoints.verifying import differences, faults, held, unlike
 
     out = Path(directory)
     tensors = held(out)
     size = sum(one.size for _, one in tensors.values())
     with _progress(workspace, str(out), size) as advance:
-        if against:
-            plan = planned(found(Path(against), world=flags["world_size"]), _wish(flags))
+        if not against:
+            wrong = list(faults(out, advance))
+        elif source.held(Path(against)) or not any(Path(against).glob("*.safetensors")):
+            plan = planned(source.found(Path(against), world=flags["world_size"]), _wish(flags))
             wrong = list(differences(out, plan, advance))
         else:
-            wrong = list(faults(out, advance))
+            wrong = list(unlike(out, Path(against), advance))
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise DigestMismatch(f"{out}: {wrong[0]}{more}", hint="merge the checkpoint again")

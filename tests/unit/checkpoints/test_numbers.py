@@ -1,5 +1,6 @@
 """Rounding is IEEE 754's, whatever the piece is; what is no number is counted."""
 
+import math
 import struct
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardian.checkpoints.numbers import PIECE, TYPES, convert, count
+from wardian.checkpoints.numbers import PIECE, TYPES, convert, count, gap
 from wardian.checkpoints.plan import Counts
 
 BITS = st.integers(0, 2**32 - 1)
@@ -83,3 +84,27 @@ def test_counting_alone() -> None:
     assert counts == Counts(nan=2, inf=2)
     counts += Counts(1, 1, 1)
     assert counts == Counts(3, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ours", "theirs", "apart"),
+    [
+        ("float32", [1, 2, 3], [1, 2.5, 3], 0.5),
+        ("float32", [math.nan, math.inf, -math.inf], [math.nan, math.inf, -math.inf], 0),
+        ("float32", [math.inf], [0], math.inf),
+        ("float32", [math.nan, 1], [1, 2], math.nan),
+        ("float64", [1e300], [-1e300], 2e300),
+        ("int64", [7, -2], [7, 3], 5),
+        ("bool", [True], [False], 1),
+        ("uint8", [0], [255], 255),
+    ],
+)
+def test_how_far_numbers_are_apart(dtype: str, ours: list[float], theirs: list[float], apart: float) -> None:
+    first, second = (np.array(part, TYPES.get(dtype, dtype)).tobytes() for part in (ours, theirs))
+    found = gap(first, second, dtype)
+    assert found == apart or (math.isnan(found) and math.isnan(apart))
+
+
+def test_bfloat16_is_read_as_what_it_is() -> None:
+    assert gap(b"\x80\x3f", b"\x00\x40", "bfloat16") == 1
+    assert math.isnan(gap(b"\x01", b"\x02", "float8_e4m3fn"))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wardian.envs.client import AsyncClient, SessionFailed, Turn
+from wardian.envs.client import AsyncSession, SessionFailed, Turn
 from wardian.envs.evaluation.actions import SEVERAL, Several, action, opening
 from wardian.envs.evaluation.chat import Chat, NoAnswer
 from wardian.envs.evaluation.results import reference_success
@@ -57,19 +57,19 @@ class Played:
         }
 
 
-async def play(played: Played, client: AsyncClient, number: int, chat: Chat) -> None:
+async def play(played: Played, session: AsyncSession, chat: Chat) -> None:
     """Play an item in a session to its end, or to the last round. Errors of this item are kept in ``played``."""
     try:
-        await _play(played, client, number, chat)
+        await _play(played, session, chat)
     except NoAnswer as error:
         played.error = f"the model: {error}"
     except SessionFailed as error:
         played.error = error.message
 
 
-async def _play(played: Played, client: AsyncClient, number: int, chat: Chat) -> None:
+async def _play(played: Played, session: AsyncSession, chat: Chat) -> None:
     rules = played.rules
-    played.turn = await client.reset(number, played.item)
+    played.turn = await session.reset(played.item)
     played.messages.append({"role": "user", "content": played.turn.observation})
     while not played.turn.done and played.rounds < rules.max_rounds:
         answer = await chat.ask(
@@ -79,17 +79,17 @@ async def _play(played: Played, client: AsyncClient, number: int, chat: Chat) ->
         played.seconds += answer.seconds
         played.tokens = [had + new for had, new in zip(played.tokens, answer.tokens, strict=True)]
         played.rounds += 1
-        said = await act(played, client, number, answer.content)
+        said = await act(played, session, answer.content)
         played.messages.append({"role": "user", "content": said})
 
 
-async def act(played: Played, client: AsyncClient, number: int, said: str) -> str:
+async def act(played: Played, session: AsyncSession, said: str) -> str:
     """Do what a model said in the environment; what it is answered."""
     try:
         doing = action(said, played.info["actions"], played.rules.form)
     except Several:
         played.invalid += 1
         return SEVERAL
-    played.turn = await client.step(number, doing)
+    played.turn = await session.step(doing)
     played.invalid += not played.turn.valid
     return played.turn.observation

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wardian.envs.client import AsyncClient, NoRoom, SessionFailed
+from wardian.envs.client import AsyncClient, AsyncSession, NoRoom, SessionFailed
 from wardian.envs.evaluation.chat import Chat, Model
 from wardian.envs.evaluation.items import Items
 from wardian.envs.evaluation.picture import picture
@@ -116,36 +116,36 @@ async def evaluate(evaluation: Evaluation, model: Model, key: str | None, concur
     waiting.reverse()
     async with AsyncClient(evaluation.env_url, token=evaluation.env_token) as client, Chat(model, key) as chat:
         info = await client.info()
-        playing: set[int] = set()  # the sessions of all players
+        playing: set[AsyncSession] = set()  # of all players
 
-        async def seat() -> int | None:
+        async def seat() -> AsyncSession | None:
             """A session; None: the server has no room beyond what others play in."""
             try:
-                number = (await client.create(1, waits=0))[0]
+                session = await client.session(waits=0)
             except NoRoom:
                 if playing:
                     return None
-                number = (await client.create(1))[0]
-            playing.add(number)
-            return number
+                session = await client.session()
+            playing.add(session)
+            return session
 
         async def player() -> None:
-            number: int | None = None
-            while waiting and (number is not None or (number := await seat()) is not None):
+            session: AsyncSession | None = None
+            while waiting and (session or (session := await seat())):
                 if not waiting:
                     break
                 item, sample = waiting.pop()
                 played = Played(evaluation.rules, info, evaluation.items.of(item), item, sample)
-                await play(played, client, number, chat)
+                await play(played, session, chat)
                 told = played.told()
                 write(evaluation.file(item, sample), told)
                 tell(told)
                 if played.error:  # its session may be gone
-                    playing.discard(number)
-                    await client.close([number])
-                    number = None
-            if number is not None:
-                playing.discard(number)
+                    playing.discard(session)
+                    await session.close()
+                    session = None
+            if session:
+                playing.discard(session)
 
         await _together([player() for _ in range(min(concurrency, len(waiting)))])
 
@@ -172,17 +172,17 @@ async def reverify(evaluation: Evaluation, tell: Tell) -> list[str]:
             said = [
                 one["content"] for one in had["conversations"][len(played.messages) :] if one["role"] == "assistant"
             ]
-            number = (await client.create(1))[0]
+            session = await client.session()
             try:
-                played.turn = await client.reset(number, had["item"])
+                played.turn = await session.reset(had["item"])
                 for one in said:
                     if not played.turn.done:
-                        await act(played, client, number, one)
+                        await act(played, session, one)
             except SessionFailed as error:
                 differences.append(f"{had['item_id']}: {error.message}")
                 continue
             finally:
-                await client.close([number])
+                await session.close()
             now = played.told()
             fields = ("reward", "success", "done")
             other = [f"{name} {had[name]!r}, now {now[name]!r}" for name in fields if had[name] != now[name]]
