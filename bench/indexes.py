@@ -79,6 +79,9 @@ class Served:
 class _Quiet(ThreadingHTTPServer):
     """Says nothing of clients that hang up, as uv does when it knows enough."""
 
+    request_queue_size = 256  # uv opens 50 connections at once; with 5, some wait a second for a second knock
+    daemon_threads = True
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say what else went wrong."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
@@ -100,7 +103,7 @@ class Below(SimpleHTTPRequestHandler):
         meant = Path(self.translate_path(self.path))
         wheel = meant.with_suffix("") if meant.name.endswith(".whl.metadata") else None
         if not any(meant.resolve().is_relative_to(root) for root in self._roots):
-            self.send_error(HTTPStatus.NOT_FOUND)
+            self._nothing()
         elif text := page(meant):
             self._answer(text.encode(), "text/html; charset=utf-8", PAGE)
         elif wheel and wheel.is_file():
@@ -108,9 +111,15 @@ class Below(SimpleHTTPRequestHandler):
         elif meant.is_file():
             self._file(meant)
         else:
-            self.send_error(HTTPStatus.NOT_FOUND)
+            self._nothing()
 
     do_HEAD = do_GET  # noqa: N815 - the base class's name
+
+    def _nothing(self) -> None:
+        """Not found; the connection stays, which `send_error` would end."""
+        self.send_response(HTTPStatus.NOT_FOUND)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _answer(self, content: bytes, kind: str, cached: str) -> None:
         tag = f'"{hashlib.sha256(content).hexdigest()}"'
