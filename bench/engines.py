@@ -1,6 +1,6 @@
 """From a changed requirement to a running container in Docker and in Podman: Wardian beside a Dockerfile with uv.
 
-    python bench/engines.py [--quick] [--json FILE] [--repeat 5] [--scratch DIR]
+    python bench/engines.py [--quick] [--json FILE] [--repeat 5] [--scratch DIR] [--engines docker] [--no-pull]
 
 ``one dependency to running container`` is build, hand over and the first ``python -c``, ``time with lock`` with the
 resolving before it; the previous image is there, package caches are warm. ``push`` sends that change to a registry
@@ -177,6 +177,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--requirements", default=",".join(RL), help="of the previous image, with commas between them")
+    parser.add_argument("--engines", default="docker,podman", help="with a comma between them")
+    parser.add_argument("--no-pull", action="store_true", help="no second daemon: for images that fill the disk")
     parser.add_argument(
         "--scratch", type=Path, help="where to work (default: a folder on /dev/shm, or the temporary one)"
     )
@@ -194,8 +196,9 @@ def main() -> None:
     samples: Samples = {}
     with tempfile.TemporaryDirectory(prefix="wardian-bench-", dir=place) as folder, ExitStack() as stack:
         scratch = Path(folder)
-        engines = {"docker": stack.enter_context(docker(scratch)), "podman": stack.enter_context(podman(scratch))}
-        second = stack.enter_context(docker(scratch, "second")) if engines["docker"] else None
+        made = {"docker": docker, "podman": podman}
+        engines = {name: stack.enter_context(made[name](scratch)) for name in given.engines.split(",")}
+        second = stack.enter_context(docker(scratch, "second")) if engines.get("docker") and not given.no_pull else None
         for found in engines.values():
             os.environ.update(found or {})
         served = Served(read_machine(os.environ).folders)
