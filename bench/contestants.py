@@ -224,11 +224,12 @@ class Docker:
         self._locked = ()
         (self._context / "requirements.txt").unlink(missing_ok=True)
         self._docker("rmi", "-f", f"{self._image}:latest", check=False)
-        self._docker("builder", "prune", "-af", "--filter", "type=regular")
-        self._docker("builder", "prune", "-af", "--filter", "type=source.local")
+        if self._program == "docker":
+            self._docker("builder", "prune", "-af", "--filter", "type=regular")
+            self._docker("builder", "prune", "-af", "--filter", "type=source.local")
         self._registry.start()
         self._docker("tag", self._base_name, f"{self._image}:base")
-        self._docker("push", "-q", f"{self._image}:base")
+        self._docker("push", "-q", *self._plain, f"{self._image}:base")
 
     def build(self, requirements: Sequence[str], code: str, *, watch: bool = False) -> Needed:
         """Lock when the requirements are other ones; build and push."""
@@ -243,10 +244,6 @@ class Docker:
     def image(self) -> str:
         """The image's name, which is also where it is pushed."""
         return f"{self._image}:latest"
-
-    def start_registry(self) -> None:
-        """Begin with an empty registry."""
-        self._registry.start()
 
     @property
     def _plain(self) -> list[str]:

@@ -112,6 +112,7 @@ def prepare(
     """The previous image: built, pushed, in every engine, run once."""
     ours.build(common, code)
     for program, peer in peers.items():
+        peer.forget()
         ours.wardian("load", "train", "--engine", program)
         first(program, ours.pushed, "sys")
         peer.build(common, code)
@@ -216,12 +217,8 @@ def main() -> None:
         contestants: list[Contestant] = [ours, *peers.values()]
         for contestant in contestants:
             say(f"{contestant.name}: filling the package caches")
-            contestant.warm(
-                (*common, *SMALL)
-            )  # together, which none of the measured images is: its layer would be there
+            contestant.warm((*common, *SMALL))  # more than is measured: podman would have that layer already
         ours.forget()
-        for peer in peers.values():
-            peer.start_registry()
         for at in range(repetitions):
             merge(samples, one_dependency(ours, peers, second, common, at=at))
         if "docker" in peers:
