@@ -41,7 +41,7 @@ def found(folder: Path, *, world: int | None = None) -> Source:
     """
     if not folder.is_dir():
         raise Refused(f"{folder} is no folder", hint="name the folder that has model_world_size_*_rank_*.pt")
-    places = held(folder)
+    places = folders(folder)
     if len(places) > 1 and places[0] != folder:
         raise Refused(f"{folder} holds {' and '.join(one.name for one in places)}", hint=f"name one: {places[0]}")
     if not places:
@@ -64,7 +64,7 @@ def found(folder: Path, *, world: int | None = None) -> Source:
     return Source(place, "fsdp", ranks, mesh, made, tuple(same), inputs, side, _config(side))
 
 
-def held(folder: Path) -> list[Path]:
+def folders(folder: Path) -> list[Path]:
     """The folder, and those of its roles, if they are of sharded checkpoints."""
     return [one for one in (folder, *(folder / role for role in _ROLES)) if _is_checkpoint(one)]
 

@@ -180,7 +180,7 @@ def verify(workspace: Workspace, directory: str, against: str | None, **flags: A
     with _progress(workspace, str(out), size) as advance:
         if not against:
             wrong = list(faults(out, advance))
-        elif source.held(Path(against)) or not any(Path(against).glob("*.safetensors")):
+        elif source.folders(Path(against)) or not any(Path(against).glob("*.safetensors")):
             plan = planned(source.found(Path(against), world=flags["world_size"]), _wish(flags))
             wrong = list(differences(out, plan, advance))
         else:
