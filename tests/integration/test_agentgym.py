@@ -4,8 +4,10 @@ Each fault that the original had is a test of its own; its name begins with ``te
 """
 
 import contextlib
+import dataclasses
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import httpx
 import pytest
 
 from tests.engines import Engine
+from tests.hub import TOKEN, hub
 from tests.machines import Machine, made
 from tests.models import babyai, model
 
@@ -200,10 +203,19 @@ def test_fault_two_checkouts_share_names_ports_and_data(built: Machine, machine:
         other.run("down")
 
 
-def test_fault_uploads_are_public(machine: Machine) -> None:
-    text = (machine.project / "Makefile").read_text()
-    assert "--upload" in text
-    assert "--public" not in text
+def test_fault_uploads_are_public(machine: Machine, checkpoints: Path) -> None:
+    """By the hub's own library, out of the scripts image; by the way of git's LFS, because Xet has no open server."""
+    local = '[run]\nenv-pass = ["HF_TOKEN", "HF_ENDPOINT", "HF_HUB_DISABLE_XET"]\n'
+    (machine.project / "wardian.local.toml").write_text(local)
+    shutil.copytree(checkpoints / "fsdp2 of 4", machine.project / "saves" / "small")
+    words = ("docker-merge", "LOCAL_DIR=saves/small", "SAVE_DIR=models/small", "HF_UPLOAD_PATH=me/model")
+    with hub() as server:
+        extra = {"HF_TOKEN": TOKEN, "HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1"}
+        make(dataclasses.replace(machine, extra={**machine.extra, **extra}), *words)
+        stored = server.repositories["me/model"]
+        assert stored.private
+        merged = (machine.project / "models/small/model.safetensors").read_bytes()
+        assert stored.branches["main"]["model.safetensors"] == merged
 
 
 def test_fault_the_shells_exit_code_starts_a_second_container(machine: Machine) -> None:

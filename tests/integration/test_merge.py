@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -557,62 +557,3 @@ def test_nothing_of_torch_is_imported() -> None:
     program = "import sys, wardian.checkpoints.merging, wardian.checkpoints.dcp; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
-
-
-# ── uploads ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Hub:
-    """Stands in for huggingface_hub: keeps what it is asked, and knows nothing else."""
-
-    def __init__(self, fault: Exception | None = None) -> None:
-        self.fault = fault
-        self.asked: list[tuple[str, Mapping[str, Any]]] = []
-
-    def HfApi(self) -> "Hub":  # noqa: N802 - its name
-        return self
-
-    def create_repo(self, repo: str, **given: Any) -> None:
-        self.asked.append((repo, given))
-
-    def create_branch(self, repo: str, **given: Any) -> None:
-        self.asked.append((repo, given))
-
-    def upload_folder(self, **given: Any) -> None:
-        if self.fault:
-            raise self.fault
-        self.asked.append(("upload", given))
-
-
-def test_an_upload_is_private_unless_it_is_public(
-    shards: Path, tmp_path: Path, wardian: Wardian, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub = Hub()
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    out = tmp_path / "out"
-    wardian("merge", str(shards), "--out", str(out), "--hf_upload_path", "me/model")
-    assert hub.asked == [
-        ("me/model", {"private": True, "exist_ok": True}),
-        ("upload", {"repo_id": "me/model", "folder_path": str(out), "revision": None}),
-    ]
-    assert json.loads((out / "merge-manifest.json").read_bytes())["verified"], "an upload is verified first"
-    hub.asked.clear()
-    words = ["--overwrite", "--upload", "me/model", "--public", "--revision", "step-7"]
-    wardian("merge", str(shards), "--out", str(out), *words)
-    assert hub.asked[:2] == [
-        ("me/model", {"private": False, "exist_ok": True}),
-        ("me/model", {"branch": "step-7", "exist_ok": True}),
-    ]
-
-
-def test_an_upload_that_is_refused(
-    shards: Path, tmp_path: Path, wardian: Wardian, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub(RuntimeError("401 Client Error\nmore")))
-    said = wardian("merge", str(shards), "--out", str(tmp_path / "out"), "--upload", "me/model", code=1).err
-    assert "upload to me/model: 401 Client Error" in said
-    assert (tmp_path / "out/model.safetensors").exists()
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    said = wardian("merge", str(shards), "--out", str(tmp_path / "two"), "--upload", "me/model", code=1).err
-    assert "type: pip install huggingface_hub" in said
-    assert not (tmp_path / "two").exists(), "found out before anything was merged"

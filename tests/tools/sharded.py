@@ -10,8 +10,8 @@ Runs with torch, in an environment of its own; nothing here imports Wardian. Eac
 
 import argparse
 import json
-import os
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -187,10 +187,9 @@ def fsdp2(model, given):
     return sharded.state_dict()
 
 
-def write(rank, cases, port):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def write(rank, cases, meeting):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=cases[0].world)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=cases[0].world)
     for given in cases:
         folder = Path(given.folder)
         model = build(given)
@@ -217,9 +216,10 @@ def write(rank, cases, port):
 
 def main():
     cases = [argparse.Namespace(**{**CASE, **one}) for one in json.loads(Path(sys.argv[1]).read_bytes())]
-    for at, world in enumerate(sorted({one.world for one in cases})):
+    for world in sorted({one.world for one in cases}):
         among = [one for one in cases if one.world == world]
-        mp.start_processes(write, args=(among, 29511 + os.getpid() % 20000 + at), nprocs=world, start_method="fork")
+        with tempfile.TemporaryDirectory() as folder:  # a file, where a port may be another's by then
+            mp.start_processes(write, args=(among, f"{folder}/meeting"), nprocs=world, start_method="fork")
 
 
 if __name__ == "__main__":

@@ -265,18 +265,23 @@ def _upload(workspace: Workspace, out: Path, flags: dict[str, Any]) -> None:
 
     if wrong := list(faults(out)):
         raise DigestMismatch(f"{out}: {wrong[0]}; nothing is uploaded")
-    hub = _hub()
+    hub, repository = _hub(), flags["upload"]
     try:
         api = hub.HfApi()
-        api.create_repo(flags["upload"], private=not flags["public"], exist_ok=True)
-        if flags["revision"]:
-            api.create_branch(flags["upload"], branch=flags["revision"], exist_ok=True)
-        api.upload_folder(repo_id=flags["upload"], folder_path=str(out), revision=flags["revision"])
+        api.create_repo(repository, private=not flags["public"], exist_ok=True)
+        private = api.model_info(repository).private  # one that was there before stays what it was
+        if private or flags["public"]:
+            if flags["revision"]:
+                api.create_branch(repository, branch=flags["revision"], exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=str(out), revision=flags["revision"])
     except Exception as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         hint = "is HF_TOKEN set, and may it write there?"
-        raise WardianError(f"upload to {flags['upload']}: {said[0]}; {out} is whole", hint=hint) from error
-    workspace.console.note(f"uploaded to {flags['upload']}, {'public' if flags['public'] else 'private'}")
+        raise WardianError(f"upload to {repository}: {said[0]}; {out} is whole", hint=hint) from error
+    if not private and not flags["public"]:
+        hint = "add --public, or name another repository"
+        raise WardianError(f"{repository} is there already, and public: nothing is uploaded; {out} is whole", hint=hint)
+    workspace.console.note(f"uploaded to {repository}, {'private' if private else 'public'}")
 
 
 command = Merge(
