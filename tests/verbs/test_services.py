@@ -59,10 +59,14 @@ def project(
         assert wardian("ps", "--json", cwd=folder).json() == []
 
 
+# Each is given once, and two workers have no port in common.
+PORTS = iter(range(20000 + os.getpid() % 100 * 120, 32000))
+
+
 def free_port() -> int:
     """A port that nobody listens on, and no program is given by chance."""
     with closing(socket.socket()) as probe:
-        for port in range(20000 + os.getpid() % 10000, 32000):
+        for port in PORTS:
             try:
                 probe.bind(("", port))
             except OSError:
