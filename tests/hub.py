@@ -7,12 +7,13 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.serving import served
 
 TOKEN = "hf_of_the_test"
 
@@ -44,14 +45,8 @@ class Hub(ThreadingHTTPServer):
 def hub() -> Iterator[Hub]:
     """One that serves while the block runs."""
     server = Hub()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with served(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Answers(BaseHTTPRequestHandler):

@@ -5,7 +5,6 @@ import hashlib
 import io
 import sys
 import tarfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from tests.serving import served
 from tests.wheels import WHEEL, record, zipped
 
 USER, PASSWORD = "ada", "s3cret"
@@ -172,12 +172,7 @@ class Handler(BaseHTTPRequestHandler):
 def serve(index: Index) -> Iterator[Index]:
     """Serve an index on loopback until the block ends."""
     handler = type("Bound", (Handler,), {"index": index})
-    with Server(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        index.url = f"http://127.0.0.1:{server.server_port}"
-        try:
-            yield index
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Server(("127.0.0.1", 0), handler)
+    index.url = f"http://127.0.0.1:{server.server_port}"
+    with served(server):
+        yield index

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.serving import served
+
 Messages = Sequence[dict[str, Any]]
 Policy = Callable[[Messages], str]
 
@@ -77,15 +79,9 @@ def model(policy: Policy) -> Iterator[ScriptedModel]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     script.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    try:
+    with served(server):
         yield script
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def completion(content: str) -> bytes:

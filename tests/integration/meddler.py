@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
 from tests.indexes import Server
+from tests.serving import served
 
 _PIECE = 64 << 10
 
@@ -139,11 +140,5 @@ def meddling(upstream: str) -> Iterator[Meddler]:
     handler = type("Handler", (_Handler,), {})
     server = Server(("127.0.0.1", 0), handler)
     handler.meddler = Meddler(f"127.0.0.1:{server.server_address[1]}", upstream)  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with served(server):
         yield handler.meddler  # type: ignore[attr-defined]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -6,7 +6,6 @@ import re
 import secrets
 import socket
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
+
+from tests.serving import served
 
 USER, PASSWORD = "ada", "s3cret"
 SERVICE, ISSUER = "wardian-registry", "wardian-tokens"
@@ -179,14 +180,8 @@ def token_server(running: Running) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Tokens)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with served(server):
         yield f"http://127.0.0.1:{server.server_address[1]}/token"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def signed(running: Running, scope: str) -> str:

@@ -12,6 +12,7 @@ from wardian.errors import Unavailable, WardianError
 from wardian.hosts.local import LocalHost
 from wardian.hosts.machine import Machine
 from wardian.lock.model import Deb
+from wardian.plan.debian import DEBIAN
 from wardian.resolvers.apt import Apt, glibc_in, python_in
 from wardian.resolvers.suites import suite_of
 
@@ -63,7 +64,7 @@ def test_a_root_file_system(apt: Make) -> None:
     assert glibc_in(python) == 36
     assert set(by_name(plain)) <= set(by_name(python))
     assert [deb.name for deb in python] == sorted(deb.name for deb in python)
-    assert all(deb.url.startswith("http://deb.debian.org/debian") and deb.size > 0 for deb in python)
+    assert all(deb.url.startswith(DEBIAN) and deb.size > 0 for deb in python)
 
 
 def test_packages_over_a_root_file_system(apt: Make) -> None:
@@ -106,7 +107,7 @@ def older(folder: Path) -> tuple[Deb, Path]:
     path = folder / "tree_1.0-1_amd64.deb"
     subprocess.run(["dpkg-deb", "--build", "--root-owner-group", str(tree), str(path)], check=True, capture_output=True)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    url = "http://deb.debian.org/debian/pool/main/t/tree/tree_1.0-1_amd64.deb"
+    url = f"{DEBIAN}/pool/main/t/tree/tree_1.0-1_amd64.deb"
     return Deb(
         name="tree", version="1.0-1", architecture="amd64", url=url, sha256=digest, size=path.stat().st_size
     ), path
@@ -150,12 +151,12 @@ def test_packages_that_exclude_each_other(apt: Make) -> None:
 
 
 def test_a_mirror_is_asked_and_not_written(apt: Make) -> None:
-    mirror = "http://cdn.example.org"
-    asked = apt(substitute=lambda url: url.replace("http://deb.debian.org", mirror))
+    upstream, mirror = DEBIAN.removesuffix("/debian"), "http://cdn.example.org"
+    asked = apt(substitute=lambda url: url.replace(upstream, mirror))
     assert f"{mirror}/debian bookworm main" in asked._sources()
     assert f"{mirror}/debian-security bookworm-security main" in asked._sources()
     for path in ("debian/pool/x.deb", "debian-security/pool/x.deb"):
-        assert asked._canonical(f"{mirror}/{path}") == f"http://deb.debian.org/{path}"
+        assert asked._canonical(f"{mirror}/{path}") == f"{upstream}/{path}"
 
 
 def test_keys_that_are_missing(apt: Make, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def read(place: Place, digest: str, name: str, at: int = 1) -> str:
 
 def test_steps_see_what_they_see_in_the_sandbox(place: Place) -> None:
     lines = ["env | sort >/env; umask >/umask; id -u >/id", "true", "rm -r /root && mkdir /root && echo 1 >/root/new"]
-    on_busybox(place, lines, 'env = { A = "a b", QUOTED = "it\'s $x" }\nworkdir = "/work/here"')
+    on_busybox(place, lines, 'env = { A = "a b", QUOTED = "it\'s $x" }\nworkdir = "/srv/here"')
     by_engine = place.build()["train"]["digest"]
     ours = Place(place.folder).build("--no-cache", "--engine", "sandbox")["train"]["digest"]
 

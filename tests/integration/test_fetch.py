@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from tests.indexes import PASSWORD, USER, Index, make_sdist, make_wheel, serve, sha256
+from tests.serving import served
 from wardian.errors import DigestMismatch, Unavailable
 from wardian.hosts.machine import Machine
 from wardian.lock.model import Built, Deb
 from wardian.lock.wheel import Wheel
+from wardian.plan.debian import SNAPSHOT
 from wardian.registry.transport import Transport
 from wardian.resolvers.fetch import Fetcher, File, archive_files, archive_path, deb_file, sdist_file, wheel_file
 from wardian.store.store import Store
@@ -360,12 +362,11 @@ def test_a_package_that_left_its_mirror_comes_from_snapshot(fetcher: Make, tmp_p
             self.end_headers()
             self.wfile.write(answers.get(self.path, b""))
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Snapshot) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Snapshot)
+    with served(server):
         place = f"http://127.0.0.1:{server.server_port}"
         gone = deb.model_copy(update={"url": f"{place}/pool/git.deb"})
-        found = fetcher(substitute=lambda url: url.replace("https://snapshot.debian.org", place)).fetch(deb_file(gone))
-        server.shutdown()
+        found = fetcher(substitute=lambda url: url.replace(SNAPSHOT, place)).fetch(deb_file(gone))
     assert found.read_bytes() == content
     assert found.name == "git_1%3A2.39-1+b1_amd64.deb"
     assert asked == ["/pool/git.deb", "/mr/binary/git/1%3A2.39-1%2Bb1/binfiles", "/file/bb"]

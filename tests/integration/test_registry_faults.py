@@ -13,6 +13,7 @@ import pytest
 
 from tests.images import add_image, layer
 from tests.indexes import Server
+from tests.serving import served
 from wardian.command import Command, Result
 from wardian.errors import DigestMismatch, Unavailable, WardianError
 from wardian.hosts.local import LocalHost
@@ -112,14 +113,8 @@ def serving() -> Any:
         server = Server(("127.0.0.1", 0), Handler)
         fake = Fake(f"127.0.0.1:{server.server_address[1]}")
         fake.on("/v2/", Answer())
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
+        with served(server):
             yield fake
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
         assert fake.unexpected == []
 
     return run()

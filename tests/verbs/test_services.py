@@ -1,5 +1,6 @@
 """Services in the sandbox: up, down, status, logs, and what a run is told of them."""
 
+import itertools
 import os
 import re
 import signal
@@ -59,14 +60,15 @@ def project(
         assert wardian("ps", "--json", cwd=folder).json() == []
 
 
-# Each is given once, and two workers have no port in common.
-PORTS = iter(range(20000 + os.getpid() % 100 * 120, 32000))
+# Each is given again only after all others, and two workers begin far apart.
+FIRST = 20000 + os.getpid() % 100 * 120
+PORTS: Iterator[int] = itertools.cycle((*range(FIRST, 32000), *range(20000, FIRST)))
 
 
 def free_port() -> int:
     """A port that nobody listens on, and no program is given by chance."""
     with closing(socket.socket()) as probe:
-        for port in PORTS:
+        for port in itertools.islice(PORTS, 12000):
             try:
                 probe.bind(("", port))
             except OSError:

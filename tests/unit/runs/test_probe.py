@@ -2,13 +2,13 @@
 
 import http.server
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.serving import served
 from wardian.runs.probe import answers, last_lines, listens, written
 
 
@@ -31,12 +31,9 @@ class Answering(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def answering() -> Iterator[int]:
     """Such a server; its port."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    with served(server):
         yield server.server_address[1]
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
