@@ -265,6 +265,7 @@ def test_what_another_program_merged(shards: Path, tmp_path: Path, wardian: Ward
     ]
     said = wardian("merge", "verify", str(out), "--against", str(other), code=1).err
     assert f"lm_head.weight is not in {other} (and 2 more)" in said
+    assert "--against CHECKPOINT" in said
     wide = list(unlike(out, tmp_path / "wide"))
     assert f"lm_head.weight is BF16 [251, 64], and F32 [251, 64] in {tmp_path / 'wide'}" in wide
     assert len(wide) == sum(one.dtype == "BF16" for one in tensors(out / path.name).values())  # integers stay

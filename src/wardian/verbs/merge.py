@@ -177,6 +177,7 @@ def verify(workspace: Workspace, directory: str, against: str | None, **flags: A
     out = Path(directory)
     tensors = held(out)
     size = sum(one.size for _, one in tensors.values())
+    hint = "merge the checkpoint again"
     with _progress(workspace, str(out), size) as advance:
         if not against:
             wrong = list(faults(out, advance))
@@ -185,9 +186,10 @@ def verify(workspace: Workspace, directory: str, against: str | None, **flags: A
             wrong = list(differences(out, plan, advance))
         else:
             wrong = list(unlike(out, Path(against), advance))
+            hint = "the checkpoint knows which is right: --against CHECKPOINT"
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise DigestMismatch(f"{out}: {wrong[0]}{more}", hint="merge the checkpoint again")
+        raise DigestMismatch(f"{out}: {wrong[0]}{more}", hint=hint)
     workspace.console.answer(
         f"{out}: {len(tensors)} tensors, {human_size(size)}, all as they should be", {"faults": wrong}
     )
