@@ -85,6 +85,23 @@ def test_what_dead_builds_leave_is_removed(place: Place) -> None:
     assert not any(place.store.scratch.iterdir())
 
 
+def test_half_a_bwrap_ends_too(place: Place) -> None:
+    """One that is killed just after it began leaves a process that waits for it for ever: bubblewrap's issue 633."""
+    halves = place.folder / "halves"
+    halves.mkdir()
+    (halves / "bwrap").write_text(f"#!/bin/sh\nsleep 1000 &\n: >{halves}/begun\nwait\n")
+    (halves / "bwrap").chmod(0o755)
+    env = {**place.env(), "PATH": f"{halves}:{os.environ['PATH']}"}
+    child = subprocess.Popen(place.words("build"), cwd=place.project, env=env, stderr=subprocess.DEVNULL)
+    while not (halves / "begun").exists():
+        assert child.poll() is None
+        time.sleep(0.02)
+    assert any("sleep 1000" in line for line in using(place.store.root).values())
+    child.kill()
+    child.wait()
+    assert survivors(place) == {}
+
+
 BOOTSTRAP = '[project]\nname = "demo"\n\n[images.train]\nfrom = "bootstrap:debian:bookworm"\n'
 APT = """
 [project]

@@ -19,7 +19,7 @@ from wardian.builders.clean import dropped
 from wardian.builders.scratch import scratch
 from wardian.command import Command
 from wardian.errors import CommandFailed, Unavailable, WardianError
-from wardian.hosts.sandbox import Namespace
+from wardian.hosts.sandbox import TOGETHER, Namespace
 from wardian.lock.model import Deb
 from wardian.oci import tar
 from wardian.oci.gzip import write_layer
@@ -131,8 +131,6 @@ shift 2
 "$@"
 exit 0
 """
-# mmdebstrap starts apt, dpkg and maintainers' scripts: a process namespace whose first process is ours ends them all.
-_TOGETHER = ("--pid", "--fork", "--kill-child")
 
 
 def _command(layer: Bootstrap, suite: Suite, inside: Namespace, *, work: Path, epoch: int) -> Command:
@@ -142,7 +140,7 @@ def _command(layer: Bootstrap, suite: Suite, inside: Namespace, *, work: Path, e
     excluded = [line for line in _EXCLUDED.splitlines() if line.startswith("path-")]
     return Command(
         (
-            *(*inside.prefix, *_TOGETHER, "sh", "-c", _SCRIPT, "sh", str(work), _medium(layer.debs)),
+            *(*inside.prefix, *TOGETHER, "sh", "-c", _SCRIPT, "sh", str(work), _medium(layer.debs)),
             "mmdebstrap",
             "--mode=root",  # of the namespace
             f"--variant={variant}",

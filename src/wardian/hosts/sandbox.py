@@ -31,6 +31,10 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
     "single": ("unshare", "--user", "--map-root-user", "--mount"),
 }
 
+# To unshare(1): a process namespace, all of which ends with its first process, and that with its parent. A bwrap killed
+# just after it started would leave its inner half waiting for it (or working) for ever: bubblewrap's issue 633.
+TOGETHER = ("--pid", "--fork", "--kill-child")
+
 # What Docker leaves to uid 0 in a container, so that dpkg and chown work and mount does not; numbers of capability.h.
 CAPABILITIES: Mapping[str, int] = {
     "CHOWN": 0,
@@ -210,7 +214,8 @@ class Sandbox:
     network: bool = True
     read_only: bool = False
     die_with_parent: bool = True  # False: the caller is a subreaper that survives a signal which ends bwrap
-    status_fd: int | None = None  # bwrap writes {"child-pid": …} and, when the program ran to its end, {"exit-code": …}
+    # bwrap writes {"child-pid": …}, as its own process namespace counts, and {"exit-code": …} when the program ended
+    status_fd: int | None = None
 
 
 @contextmanager
@@ -252,7 +257,7 @@ def command(sandbox: Sandbox, inside: Namespace) -> Command:
     drops = inside.kind == "root" and (sandbox.uid, sandbox.gid) != (0, 0)
     values = carried(sandbox.env)
     argv = (
-        *(inside.prefix if sandbox.die_with_parent else PREFIXES[inside.kind]),
+        *((*inside.prefix, *TOGETHER, "--mount-proc") if sandbox.die_with_parent else PREFIXES[inside.kind]),
         *("sh", "-c", SCRIPT, "sh", sandbox.run_dir, ":".join(str(at) for at in range(len(sandbox.lowers)))),
         ",userxattr" if inside.xattr == "user" else "",
         "memory" if sandbox.upper is None else "disk" if sandbox.upper_optional else "upper",

@@ -184,7 +184,7 @@ def test_how_a_user_is_made(lower: str, kind: str, ids: tuple[int, int], how: se
 
 def test_what_is_asked_for_becomes_an_option(lower: str) -> None:
     plain = words(Sandbox((lower,), "/tmp/r", ("true",)))
-    assert "--die-with-parent" in plain
+    assert {"--die-with-parent", "--kill-child"} <= set(plain)
     assert "--unshare-net" not in plain
     full = Sandbox(
         (lower,), "/tmp/r", ("true",), network=False, die_with_parent=False, status_fd=9, read_only=True, shm=4096,
@@ -192,7 +192,7 @@ def test_what_is_asked_for_becomes_an_option(lower: str) -> None:
     )  # fmt: skip
     made = words(full)
     assert {"--unshare-net", "--remount-ro"} <= set(made)
-    assert "--die-with-parent" not in made
+    assert not {"--die-with-parent", "--kill-child"} & set(made)
     assert made[made.index("--json-status-fd") + 1] == "9"
     assert made[made.index("--size") + 1] == "4096"
     assert made[made.index("--dev-bind") :][:3] == ("--dev-bind", "/dev/null", "/dev/gpu")
