@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 import warnings
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,6 +122,7 @@ class TextWorld:
         self.items: int | None = len(self._games) if games else None
         self._made: OrderedDict[int, Path] = OrderedDict()
         self._folder = Path(tempfile.mkdtemp(prefix="wardian-textworld-"))
+        self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._lock = threading.Lock()
 
     def start(self, item: int, seed: int | None) -> tuple[TextWorldEpisode, Turn]:
@@ -162,7 +164,7 @@ class TextWorld:
 
     def close(self) -> None:
         """Remove what was made."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove()
 
 
 def _count(name: str, text: str) -> int:

@@ -1,5 +1,6 @@
 """TextWorld: real games, made by its own Inform 7 and played to their ends by the walkthroughs that come with them."""
 
+import gc
 import hashlib
 import json
 import os
@@ -130,6 +131,15 @@ def test_what_there_is_not(made: TextWorld, games: Path, tmp_path: Path) -> None
     for options in ({"rooms": "0"}, {"quest": "many"}, {"commands": "1"}):
         with pytest.raises(SpecError):
             TextWorld(**options)  # type: ignore[arg-type]
+
+
+def test_what_nobody_closed_leaves_no_folder() -> None:
+    environment = TextWorld()
+    folder = environment._folder
+    assert folder.is_dir()
+    del environment
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_only_so_many_games_are_kept(monkeypatch: pytest.MonkeyPatch, made: TextWorld, games: Path) -> None:

@@ -65,8 +65,9 @@ def found(tmp_path: Path, answers: Mapping[str, Answer] = {}) -> dict[str, Findi
 
 @pytest.fixture(autouse=True)
 def subuid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine whose user has a range of ids, and a newuidmap."""
+    """A machine with room, whose user has a range of ids, and a newuidmap."""
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**12))
     files = tuple(tmp_path / name for name in ("subuid", "subgid"))
     for file in files:
         file.write_text("bob:100000:65536\nada:165536:65536\n")
