@@ -770,7 +770,8 @@ def test_ctrl_c_without_a_handler_ends_it(world: World, terminal: Callable[[list
 
 
 def test_a_terminal_where_there_is_none(world: World) -> None:
-    script = "test -t 0 && test -t 1 && echo is-tty; stty size; read l; echo got $l; exit 6"
+    # An engine's client gives a terminal its size only after the program began.
+    script = "test -t 0 && test -t 1 && echo is-tty; until stty size; do sleep 0.1; done; read l; echo got $l; exit 6"
     done = world.run("sh", "-c", script, stdin=b"hello\n", terminal=True)
     assert done.returncode == 6
     lines = done.stdout.replace(b"\r\n", b"\n").split(b"\n")  # the terminal's echo of hello may come between
