@@ -22,7 +22,7 @@ Need = Callable[..., None]
 
 # What a line does, and the members of its layer that tell of it: name → (kind, mode, uid, link).
 STEPS: dict[str, tuple[str, dict[str, tuple[str, int, int, str]]]] = {
-    "a new file": ("umask; echo hello >/etc/new", {"etc/new": ("0", 0o644, 0, ""), "work/here": ("5", 0o755, 0, "")}),
+    "a new file": ("umask; echo hello >/etc/new", {"etc/new": ("0", 0o644, 0, ""), "srv/here": ("5", 0o755, 0, "")}),
     "its removal": ("rm /etc/new", {"etc/.wh.new": ("0", 0, 0, "")}),
     "a file and its removal in one step": ("echo x >/etc/x; rm /etc/x", {}),
     "a folder with a file": (
@@ -78,7 +78,7 @@ def built(request: pytest.FixtureRequest, session_folder: Path, need: Need, engi
     with FileLock(f"{place.folder}.lock"):
         if not (place.folder / "answer.json").exists():
             shutil.rmtree(place.folder, ignore_errors=True)
-            on_busybox(place, [line for line, _ in STEPS.values()], 'workdir = "/work/here"')
+            on_busybox(place, [line for line, _ in STEPS.values()], 'workdir = "/srv/here"')
             answer = place.build()
             (place.folder / "answer.json").write_text(json.dumps(answer))
     return place
@@ -131,7 +131,7 @@ def test_another_program_sees_the_same_tree(built: Place, need: Need, tmp_path: 
     assert there == sorted(["link", "newer", "one", "pipe", "two", "a b'\"ü"])
     assert not (root / "etc" / "new").exists()
     assert (root / "etc" / "plain").read_text() == "1\n"
-    assert (root / "where").read_text() == "/work/here\n"
+    assert (root / "where").read_text() == "/srv/here\n"
     assert (root / "data" / "two").stat().st_uid == (os.getuid() or 33)
 
 

@@ -24,7 +24,7 @@ def spec(index: str) -> str:
         "index": [index],
         "copy": [{"source": f"configs {ODD}", "target": f"/data/{ODD}"}],
         "run": ["mkdir /made"],
-        "workdir": f"/work/{ODD}",
+        "workdir": f"/srv/{ODD}",
         "tests": {ODD: {"run": "python -c 'import oddthing'; find /data -type f -exec cat {} +", "expect": "copied"}},
     }
     images = {"base": {"from": "bootstrap:debian:bookworm", "python": "3.11"}, "train": train}
@@ -66,7 +66,7 @@ def test_every_verb_takes_them(place: Place, tmp_path: Path) -> None:
     place.run("test")
     program = 'cat "/data/$1/$1" "/mounted/$1/$1" seen; printf %s "$PWD"'
     done = place.run("run", "--", "sh", "-c", program, "sh", ODD)
-    assert done.stdout == f"copiedmountedthe project/work/{ODD}"
+    assert done.stdout == f"copiedmountedthe project/srv/{ODD}"
     assert json.loads(place.run("runs", "show", "@last", "--json").stdout)["argv"][-1] == ODD
     place.run("export", "train", "--format", "dir", "-o", str(out))
     assert (out / "data" / ODD / ODD).read_text() == "copied"

@@ -9,7 +9,7 @@ from wardian.builders.clean import dropped
     "path",
     [
         *("var/log/dpkg.log", "var/log/apt/history.log", "var/log/btmp", "var/cache/apt/pkgcache.bin"),
-        *("var/lib/apt/lists/deb.debian.org_InRelease", "var/cache/ldconfig/aux-cache", "etc/machine-id"),
+        *("var/lib/apt/lists/debian.example.org_InRelease", "var/cache/ldconfig/aux-cache", "etc/machine-id"),
         *("var/lib/dpkg/status-old", "etc/passwd-", "etc/ssh/ssh_host_rsa_key", "etc/ssh/ssh_host_rsa_key.pub"),
         *("usr/lib/python3/__pycache__", "usr/lib/python3/__pycache__/os.cpython-311.pyc", "__pycache__"),
         *(

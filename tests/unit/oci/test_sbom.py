@@ -14,7 +14,7 @@ GPP = Package(
     "g++",
     "4:12.2.0-3",
     "b" * 64,
-    "http://deb.debian.org/g.deb",
+    "http://debian.example.org/g.deb",
     "debian",
     (("arch", "amd64"), ("distro", "bookworm")),
 )

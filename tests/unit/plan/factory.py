@@ -6,6 +6,7 @@ from typing import Any
 
 from wardian.lock.model import Base, Deb, Lock, LockedImage, Tool
 from wardian.lock.wheel import Wheel
+from wardian.plan.debian import DEBIAN
 from wardian.plan.images import Content, ImagePlan, plan
 from wardian.spec.matrix import Variant, expand
 from wardian.spec.models import Spec
@@ -20,7 +21,7 @@ def deb(name: str, version: str = "1.0") -> Deb:
         name=name,
         version=version,
         architecture="amd64",
-        url=f"http://deb.debian.org/debian/pool/{name}_{version}_amd64.deb",
+        url=f"{DEBIAN}/pool/{name}_{version}_amd64.deb",
         sha256=sha(f"{name} {version}"),
         size=1000,
     )
